@@ -1,0 +1,70 @@
+// The contract of one HTTP exchange with a receiver: what is asked, what can come of it. Knows no hook and no Parse.
+
+export interface ExchangeRequest {
+  /** Absolute http or https URL, without credentials. */
+  readonly url: string;
+  /** Lower-case names. `content-length` and `host` are set by the client. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** The raw JSON body, UTF-8. */
+  readonly body: Buffer;
+  /** Bound on the whole exchange, connection and retry included, in milliseconds (>= 1). */
+  readonly timeoutMs: number;
+  /** Bound on the decoded reply body, in bytes. */
+  readonly maxReplyBytes: number;
+  /** Ends the exchange early, as `aborted`. */
+  readonly signal?: AbortSignal;
+}
+
+/** Why no usable reply came. Stable words: they appear in metrics, logs and client messages. */
+export type ExchangeFailureKind =
+  | 'timeout' // the total bound passed, in any phase
+  | 'connect' // refused, unreachable, or the connection took too long
+  | 'dns' // the name does not resolve
+  | 'tls' // certificate or handshake
+  | 'reset' // the connection ended after the request went out and before the reply was complete
+  | 'protocol' // not HTTP, headers too large, undecodable content-encoding
+  | 'too-large' // the reply body passed maxReplyBytes
+  | 'aborted'; // the caller's signal
+
+/** Where in its life the exchange was when it ended. */
+export type ExchangePhase = 'connect' | 'first-byte' | 'body' | 'done';
+
+export interface ExchangeReply {
+  readonly kind: 'reply';
+  readonly status: number;
+  /** Lower-case names; repeated headers joined with ", ". */
+  readonly headers: Readonly<Record<string, string>>;
+  /** The body with its content-encoding (gzip, deflate, br) undone; at most maxReplyBytes. */
+  readonly body: Buffer;
+  readonly durationMs: number;
+  /** 1, or 2 when the connection failed before the first byte and was tried once more. */
+  readonly tries: number;
+}
+
+export interface ExchangeFailure {
+  readonly kind: 'failure';
+  readonly failure: ExchangeFailureKind;
+  readonly phase: ExchangePhase;
+  /** For operators' logs only: may name addresses. Never for clients. */
+  readonly detail: string;
+  readonly durationMs: number;
+  readonly tries: number;
+}
+
+export type ExchangeResult = ExchangeReply | ExchangeFailure;
+
+export interface ExchangeClient {
+  /** Makes one POST. Never throws and never follows a redirect: what went wrong is in the result. */
+  exchange(request: ExchangeRequest): Promise<ExchangeResult>;
+  /** Closes idle and running connections. */
+  close(): Promise<void>;
+}
+
+export interface ExchangeClientOptions {
+  /** Bound on DNS, TCP and TLS together, in milliseconds. Default 2000. */
+  readonly connectTimeoutMs?: number;
+  /** Open sockets per origin. Default 128. */
+  readonly maxConnectionsPerOrigin?: number;
+  /** Idle keep-alive time when the receiver names none, in milliseconds. Default 4000. */
+  readonly keepAliveMs?: number;
+}
