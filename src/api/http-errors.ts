@@ -1,0 +1,39 @@
+// How our own routes answer: Parse's manners, `{code, error}` with 4xx, and never a 5xx for what a caller did.
+import type { ErrorRequestHandler, Request, RequestHandler } from 'express';
+import { parseCodes, WebhookError, type ErrorCode } from '../errors';
+
+const statusOf: Partial<Record<ErrorCode, number>> = {
+  UNKNOWN_HOOK: 404,
+  HOOK_NOT_FOUND: 404,
+  READ_ONLY: 403,
+  STORE_BUSY: 503,
+};
+
+/** What Parse Server's middlewares put on a request (lib/middlewares.js handleParseHeaders). */
+interface ParseAuth {
+  readonly isMaster?: boolean;
+  readonly isReadOnly?: boolean;
+}
+
+function authOf(request: Request): ParseAuth {
+  return (request as Request & { auth?: ParseAuth }).auth ?? {};
+}
+
+/** Lets the master key pass, and the read-only master key for GET. */
+export const requireMasterKey: RequestHandler = (request, _response, next) => {
+  const { isMaster, isReadOnly } = authOf(request);
+  if (isMaster !== true) return next(new WebhookError('READ_ONLY', 'unauthorized: master key is required'));
+  if (isReadOnly === true && request.method !== 'GET') {
+    return next(new WebhookError('READ_ONLY', 'the read-only master key may not change webhooks'));
+  }
+  next();
+};
+
+export const notFound: RequestHandler = (request, response) => {
+  response.status(404).json({ code: parseCodes.objectNotFound, error: `no route ${request.method} ${request.path}` });
+};
+
+export const answerError: ErrorRequestHandler = (error: unknown, _request, response, next) => {
+  if (!(error instanceof WebhookError)) return next(error);
+  response.status(statusOf[error.code] ?? 400).json({ code: error.parseCode, error: error.message });
+};

@@ -1,0 +1,45 @@
+// How a failure is told to a client: which hook and what kind, never the receiver's address, headers or body.
+import type { ExchangeFailureKind } from '../http/exchange';
+import type { ReplyFailureKind } from '../wire/reply';
+
+export type FailureKind =
+  | ExchangeFailureKind
+  | ReplyFailureKind
+  | 'invalid-reply' // the reply decoded, but this trigger cannot use it
+  | 'deadline' // totalDeadlineMs had passed before the call could be made
+  | 'loop' // too many webhooks deep
+  | 'request' // the request could not be encoded
+  | 'settings'; // the hook's stored settings cannot be read
+
+const words: Readonly<Record<FailureKind, string>> = {
+  timeout: 'timed out',
+  deadline: 'timed out',
+  connect: 'connection failed',
+  dns: 'name does not resolve',
+  tls: 'TLS failed',
+  reset: 'connection was cut',
+  protocol: 'answer is not valid HTTP',
+  'too-large': 'answer is too large',
+  aborted: 'server is stopping',
+  redirect: 'answer is a redirect',
+  status: 'answer has an error status',
+  'not-json': 'answer is not JSON',
+  'no-answer': 'answer has neither success nor error',
+  'too-deep': 'answer is nested too deeply',
+  'forbidden-key': 'answer has a forbidden key',
+  'invalid-reply': 'answer cannot be used',
+  loop: 'webhooks call each other in a loop',
+  request: 'request could not be encoded',
+  settings: 'its settings cannot be read',
+};
+
+/** `webhook beforeSave Puppy failed: timed out after 5000 ms` */
+export function failureMessage(label: string, kind: FailureKind, timeoutMs?: number): string {
+  const after = kind === 'timeout' && timeoutMs !== undefined ? ` after ${timeoutMs} ms` : '';
+  return `webhook ${label} failed: ${words[kind]}${after}`;
+}
+
+/** True for failures that a client sees as Parse's TIMEOUT (124). */
+export function isTimeout(kind: FailureKind): boolean {
+  return kind === 'timeout' || kind === 'deadline';
+}

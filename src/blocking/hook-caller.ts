@@ -1,0 +1,230 @@
+// One blocking call: match, encode, exchange, decode, interpret, failure policy. The answer is a value, never a throw.
+import { parseCodes } from '../errors';
+import type { ExchangeClient, ExchangeResult } from '../http/exchange';
+import type { InstalledHook } from '../hooks/installed-hook';
+import type { Clock } from '../shared/clock';
+import { createMessageId } from '../shared/ids';
+import type { JsonValue } from '../shared/json';
+import type { Logger } from '../shared/logger';
+import { encodeBody, selectKeys, type CallFields } from '../wire/call-fields';
+import { decodeReply } from '../wire/decode-reply';
+import { requestHeaders } from '../wire/request-headers';
+import { changedMatches } from '../hooks/changed-filter';
+import { failureMessage, isTimeout, type FailureKind } from './failure-message';
+
+/** Calls deeper than this are refused: a receiver's writes would call it for ever. */
+export const maxDepth = 5;
+
+export interface HookCall {
+  readonly fields: CallFields;
+  /** Names of the keys that change; undefined when the object is new and all of them do. */
+  readonly changedKeys?: readonly string[];
+  /** 1 for a call caused by a client. */
+  readonly depth: number;
+}
+
+/** What a trigger makes of the value under `success`. */
+export type Interpretation<T> =
+  | { readonly kind: 'use'; readonly value: T }
+  | { readonly kind: 'unchanged' }
+  | { readonly kind: 'invalid'; readonly detail: string };
+
+/** `sent` is what the receiver saw of the fields. Must not throw for any JSON; a throw counts as `invalid`. */
+export type Interpreter<T> = (value: JsonValue, sent: CallFields) => Interpretation<T>;
+
+export type Verdict<T> =
+  | { readonly kind: 'use'; readonly value: T }
+  /** The operation goes on as if there were no hook. `answered` tells a real "yes" from a call that was not made or is not enforced. */
+  | { readonly kind: 'unchanged'; readonly answered: boolean }
+  | { readonly kind: 'refused'; readonly code: number; readonly message: JsonValue };
+
+export interface CallerParts {
+  readonly client: ExchangeClient;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Parse Server's own `webhookKey` option. */
+  readonly webhookKey: string | undefined;
+}
+
+type Answer<T> =
+  | { readonly kind: 'use'; readonly value: T }
+  | { readonly kind: 'unchanged' }
+  | { readonly kind: 'rejected'; readonly code: number; readonly message: JsonValue }
+  | { readonly kind: 'failed'; readonly failure: FailureKind; readonly detail: string; readonly timeoutMs?: number };
+
+export class HookCaller {
+  readonly #parts: CallerParts;
+
+  constructor(parts: CallerParts) {
+    this.#parts = parts;
+  }
+
+  /** False when the hook's `active`, `where` or `changed` says that this operation is none of its business. */
+  concerns(hook: InstalledHook, call: HookCall): boolean {
+    const { settings } = hook;
+    if (!settings.active) return false;
+    if (settings.changed && call.changedKeys && !changedMatches(settings.changed, call.changedKeys)) return false;
+    return !hook.matches || !call.fields.object || hook.matches(call.fields.object);
+  }
+
+  /**
+   * Calls a hook and judges the answer by its mode and failure policy. `prepare` builds the call; when it throws (an
+   * object nested too deeply, say) that is a failure of this call. `deadlineAt` is in monotonic milliseconds.
+   */
+  async call<T>(
+    hook: InstalledHook,
+    prepare: () => HookCall,
+    deadlineAt: number,
+    interpret: Interpreter<T>,
+  ): Promise<Verdict<T>> {
+    const call = tryPrepare(prepare);
+    if (call.kind === 'ready' && !this.concerns(hook, call.call)) return { kind: 'unchanged', answered: false };
+    const answer: Answer<T> =
+      call.kind === 'ready' ? await this.#answer(hook, call.call, deadlineAt, interpret) : call.failure;
+    this.#count(hook, answer);
+    if (hook.settings.mode === 'shadow' && answer.kind !== 'unchanged') {
+      this.#parts.logger.info(`webhook ${hook.label} in shadow mode would have ${describeAnswer(answer)}`);
+      return { kind: 'unchanged', answered: false };
+    }
+    switch (answer.kind) {
+      case 'use':
+        return answer;
+      case 'unchanged':
+        return { kind: 'unchanged', answered: true };
+      case 'rejected':
+        return { kind: 'refused', code: answer.code, message: answer.message };
+      case 'failed':
+        return this.#failed(hook, answer);
+    }
+  }
+
+  /** Sends a notification once and waits for its end; failures are logged. Never throws. */
+  async notify(hook: InstalledHook, call: HookCall): Promise<void> {
+    const deadlineAt = this.#parts.clock.monotonicMs() + hook.settings.timeoutMs;
+    // What a notified receiver says beyond "taken" has no effect, but an `error` or a failure is worth a log line.
+    const answer = await this.#answer(hook, call, deadlineAt, () => ({ kind: 'unchanged' }));
+    this.#count(hook, answer);
+    if (answer.kind === 'rejected') {
+      this.#parts.logger.warn(`webhook ${hook.label} answered with an error; the operation had already happened`);
+    } else if (answer.kind === 'failed') {
+      this.#parts.logger.warn(`${failureMessage(hook.label, answer.failure, answer.timeoutMs)} (${answer.detail})`);
+    }
+  }
+
+  async #answer<T>(hook: InstalledHook, call: HookCall, deadlineAt: number, interpret: Interpreter<T>): Promise<Answer<T>> {
+    if (hook.broken !== undefined) return { kind: 'failed', failure: 'settings', detail: hook.broken.reason };
+    if (call.depth > maxDepth) {
+      return { kind: 'failed', failure: 'loop', detail: `depth ${call.depth} is above ${maxDepth}` };
+    }
+    const timeoutMs = Math.min(hook.settings.timeoutMs, Math.ceil(deadlineAt - this.#parts.clock.monotonicMs()));
+    if (timeoutMs < 1) return { kind: 'failed', failure: 'deadline', detail: 'totalDeadlineMs had passed' };
+    const sent = selectKeys(call.fields, hook.settings);
+    const body = tryEncode(sent);
+    if (!Buffer.isBuffer(body)) return { kind: 'failed', failure: 'request', detail: body.detail };
+    const result = await this.#parts.client.exchange({
+      url: hook.hook.url,
+      headers: requestHeaders({
+        webhookId: createMessageId(this.#parts.clock),
+        depth: call.depth,
+        webhookKey: this.#parts.webhookKey,
+        extra: hook.settings.headers,
+      }),
+      body,
+      timeoutMs,
+      maxReplyBytes: hook.settings.maxReplyBytes,
+    });
+    return judge(result, timeoutMs, value => interpret(value, sent));
+  }
+
+  #failed<T>(hook: InstalledHook, answer: Extract<Answer<T>, { kind: 'failed' }>): Verdict<T> {
+    const message = failureMessage(hook.label, answer.failure, answer.timeoutMs);
+    // Settings that cannot be read might have said "reject": never open by accident.
+    if (hook.settings.failurePolicy === 'allow' && answer.failure !== 'settings') {
+      hook.health.failedOpen += 1;
+      this.#parts.logger.warn(`${message} (${answer.detail}); allowed by its failurePolicy`);
+      return { kind: 'unchanged', answered: false };
+    }
+    this.#parts.logger.warn(`${message} (${answer.detail})`);
+    return {
+      kind: 'refused',
+      code: isTimeout(answer.failure) ? parseCodes.timeout : parseCodes.scriptFailed,
+      message,
+    };
+  }
+
+  #count<T>(hook: InstalledHook, answer: Answer<T>): void {
+    const { health } = hook;
+    health.calls += 1;
+    if (answer.kind === 'failed') {
+      health.failures += 1;
+      health.lastFailureAt = this.#parts.clock.now();
+      health.lastFailure = answer.failure;
+      return;
+    }
+    if (answer.kind === 'rejected') health.rejections += 1;
+    health.lastSuccessAt = this.#parts.clock.now();
+  }
+}
+
+function judge<T>(result: ExchangeResult, timeoutMs: number, interpret: (value: JsonValue) => Interpretation<T>): Answer<T> {
+  if (result.kind === 'failure') {
+    return { kind: 'failed', failure: result.failure, detail: `${result.phase}: ${result.detail}`, timeoutMs };
+  }
+  const reply = decodeReply(result.status, result.body);
+  switch (reply.kind) {
+    case 'empty':
+      return { kind: 'unchanged' };
+    case 'rejected':
+      return reply;
+    case 'failure':
+      return { kind: 'failed', failure: reply.failure, detail: reply.detail };
+    case 'success':
+      return interpretSafely(reply.value, interpret);
+  }
+}
+
+function interpretSafely<T>(value: JsonValue, interpret: (value: JsonValue) => Interpretation<T>): Answer<T> {
+  let interpretation: Interpretation<T>;
+  try {
+    interpretation = interpret(value);
+  } catch (error) {
+    // The value is the receiver's: whatever it makes an interpreter throw must end as a failure of that receiver.
+    return { kind: 'failed', failure: 'invalid-reply', detail: error instanceof Error ? error.message : 'unreadable' };
+  }
+  return interpretation.kind === 'invalid'
+    ? { kind: 'failed', failure: 'invalid-reply', detail: interpretation.detail }
+    : interpretation;
+}
+
+type Prepared =
+  | { readonly kind: 'ready'; readonly call: HookCall }
+  | { readonly kind: 'unprepared'; readonly failure: Extract<Answer<never>, { kind: 'failed' }> };
+
+/** Builds a call; what `prepare` throws becomes a failure of kind `request`. */
+export function tryPrepare(prepare: () => HookCall): Prepared {
+  try {
+    return { kind: 'ready', call: prepare() };
+  } catch (error) {
+    const detail = error instanceof Error ? error.message : 'unreadable';
+    return { kind: 'unprepared', failure: { kind: 'failed', failure: 'request', detail } };
+  }
+}
+
+function tryEncode(fields: CallFields): Buffer | { readonly detail: string } {
+  try {
+    return encodeBody(fields);
+  } catch (error) {
+    return { detail: error instanceof Error ? error.message : 'not JSON' };
+  }
+}
+
+function describeAnswer<T>(answer: Exclude<Answer<T>, { kind: 'unchanged' }>): string {
+  switch (answer.kind) {
+    case 'use':
+      return 'changed the outcome';
+    case 'rejected':
+      return `rejected with code ${answer.code}`;
+    case 'failed':
+      return `failed: ${answer.failure}`;
+  }
+}

@@ -1,0 +1,108 @@
+// A webhook receiver as a user would write one, in a process of its own: `npm start` and docker/compose.yaml run it.
+// POST /puppy  beforeSave of Puppy: the name in capitals, an error without a name
+// POST /hello  cloud function: a greeting for params.name
+import { timingSafeEqual } from 'node:crypto';
+import { createServer, type IncomingMessage, type Server } from 'node:http';
+
+const maxBodyBytes = 1024 * 1024;
+
+type Answer = { readonly status: number; readonly body: Readonly<Record<string, unknown>> };
+
+function answerPuppy(body: Readonly<Record<string, unknown>>): Answer {
+  const name = property(body['object'], 'name');
+  if (typeof name !== 'string' || name === '')
+    return { status: 200, body: { error: 'a puppy needs a name' } };
+  return { status: 200, body: { success: { name: name.toUpperCase() } } };
+}
+
+function answerHello(body: Readonly<Record<string, unknown>>): Answer {
+  const name = property(body['params'], 'name');
+  return { status: 200, body: { success: `Hello, ${typeof name === 'string' ? name : 'stranger'}!` } };
+}
+
+/** The receiver, not yet listening; `log` gets one line for each call. */
+export function createSampleReceiver(webhookKey: string, log: (line: string) => void): Server {
+  return createServer((request, response) => {
+    void answer(request, webhookKey)
+      .catch((error: unknown): Answer => ({ status: 400, body: { error: String(error) } }))
+      .then(({ status, body }) => {
+        const text = JSON.stringify(body);
+        log(`${request.method ?? ''} ${request.url ?? ''} -> ${status} ${text}`);
+        response.writeHead(status, { 'Content-Type': 'application/json' }).end(text);
+      });
+  });
+}
+
+async function answer(request: IncomingMessage, webhookKey: string): Promise<Answer> {
+  if (request.method === 'GET' && request.url === '/health') return { status: 200, body: { status: 'ok' } };
+  if (!isSameKey(request.headers['x-parse-webhook-key'], webhookKey))
+    return { status: 401, body: { error: 'wrong webhook key' } };
+  const body = await readJson(request);
+  if (request.method === 'POST' && request.url === '/puppy') return answerPuppy(body);
+  if (request.method === 'POST' && request.url === '/hello') return answerHello(body);
+  return { status: 404, body: { error: `no hook at ${request.url ?? ''}` } };
+}
+
+/** Compares in constant time, so that the answer's delay tells nothing of the key. */
+function isSameKey(received: string | string[] | undefined, expected: string): boolean {
+  if (typeof received !== 'string') return false;
+  const [a, b] = [Buffer.from(received), Buffer.from(expected)];
+  return a.length === b.length && timingSafeEqual(a, b);
+}
+
+async function readJson(request: IncomingMessage): Promise<Readonly<Record<string, unknown>>> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of request) {
+    if (!Buffer.isBuffer(chunk)) throw new TypeError('the body is not binary');
+    bytes += chunk.length;
+    if (bytes > maxBodyBytes) throw new RangeError(`the body is over ${maxBodyBytes} bytes`);
+    chunks.push(chunk);
+  }
+  const parsed: unknown = JSON.parse(Buffer.concat(chunks).toString('utf8'));
+  if (!isRecord(parsed)) throw new TypeError('the body is not a JSON object');
+  return parsed;
+}
+
+function property(value: unknown, name: string): unknown {
+  return isRecord(value) ? value[name] : undefined;
+}
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function main(): void {
+  const { RECEIVER_HOST = '127.0.0.1', RECEIVER_PORT = '3001', PARSE_SERVER_WEBHOOK_KEY } = process.env;
+  if (PARSE_SERVER_WEBHOOK_KEY === undefined || PARSE_SERVER_WEBHOOK_KEY === '') {
+    process.stderr.write('receiver: PARSE_SERVER_WEBHOOK_KEY is not set\n');
+    process.exit(1);
+  }
+  const receiver = createSampleReceiver(PARSE_SERVER_WEBHOOK_KEY, line => {
+    process.stdout.write(`receiver: ${line}\n`);
+  });
+  const stop = () => {
+    receiver.close();
+    receiver.closeAllConnections();
+  };
+  receiver.once('error', error => {
+    if (process.send === undefined) process.stderr.write(`receiver: ${error.message}\n`);
+    else process.send({ error: error.message, code: 'code' in error ? error.code : undefined });
+    process.exitCode = 1;
+    if (process.connected) process.disconnect();
+  });
+  receiver.listen(Number(RECEIVER_PORT), RECEIVER_HOST, () => {
+    const address = receiver.address();
+    const port = typeof address === 'object' ? address?.port : undefined;
+    if (process.send === undefined) process.stdout.write(`receiver: listening on port ${port ?? ''}\n`);
+    else process.send({ port });
+  });
+  process.once('SIGTERM', () => {
+    stop();
+    if (process.connected) process.disconnect();
+  });
+  // The stack that started us is gone, however it went.
+  process.once('disconnect', stop);
+}
+
+if (require.main === module) main();

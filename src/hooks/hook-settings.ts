@@ -1,0 +1,190 @@
+// The settings of a hook: their shapes, ranges and defaults, and how a change is merged into them.
+// What may be combined with which trigger is decided here too; names and URLs are in validate-hook.ts.
+import { z } from 'zod';
+import { WebhookError } from '../errors';
+import { compileWhere } from './object-filter';
+import { hookLabel, type HookTarget } from './hook';
+import { hasOneObject } from './trigger-rules';
+
+/** What a stored header value is shown as. Sent back in a change, it means "keep the value". */
+export const hiddenValue = '********';
+
+const keyName = z.string().regex(/^[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*$/, 'must be a key of the object');
+const keyNames = z.array(keyName).min(1).max(200);
+const headerName = z.string().regex(/^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$/, 'must be a header name');
+// Printable US-ASCII: what every receiver reads alike (RFC 9110, 5.5).
+const headerValue = z.string().regex(/^[\x20-\x7e]{0,4096}$/, 'must be printable US-ASCII');
+
+/** Headers that this package or HTTP itself sets; an operator cannot override them. */
+const reservedHeaders =
+  /^(host|connection|content-length|content-type|content-encoding|transfer-encoding|expect|upgrade|te|trailer|keep-alive|proxy-.*|webhook-.*|x-parse-webhook-.*|__proto__)$/;
+
+/** Client headers that are credentials: they never leave, listed or not. */
+const credentialHeaders =
+  /^(authorization|proxy-authorization|cookie|set-cookie|x-parse-(master-key|maintenance-key|rest-api-key|javascript-key|client-key|windows-key|dotnet-key|session-token|webhook-key)|__proto__)$/;
+
+const settingShapes = {
+  /** Bound on the whole call, retry included, in milliseconds. 1..30000, default 5000. */
+  timeoutMs: z.int().min(1).max(30_000),
+  /** What a failure does (no answer, no usable answer): `reject` the operation or `allow` it. Default `reject`. */
+  failurePolicy: z.enum(['reject', 'allow']),
+  /** beforeSave: `merge` the reply into the change, or `replace` the change as the built-in does. Default `merge`. */
+  responseMode: z.enum(['merge', 'replace']),
+  /** `shadow` calls and logs what would have happened, and enforces nothing. Default `enforce`. */
+  mode: z.enum(['enforce', 'shadow']),
+  /** A Parse query on the object: no match, no call. Default none. */
+  where: z.record(z.string(), z.unknown()),
+  /** Call only if one of these keys changed. Default none. */
+  changed: keyNames,
+  /** Only these keys of an object are sent, beside objectId, className, createdAt and updatedAt. Default all. */
+  keys: keyNames,
+  /** These keys of an object are not sent. Default none. */
+  excludeKeys: keyNames,
+  /** Extra request headers. Values are encrypted at rest and never shown. Default none. */
+  headers: z.record(headerName, headerValue),
+  /** Client headers copied into the request body's `headers`. Credentials are refused. Default none. */
+  forwardHeaders: z.array(headerName).max(50),
+  /** Sends `user.sessionToken`. Default false. */
+  includeSessionToken: z.boolean(),
+  /** Bound on the decoded reply, in bytes. 1..104857600, default 1048576. */
+  maxReplyBytes: z.int().min(1).max(104_857_600),
+  /** false: kept but not called. Default true. */
+  active: z.boolean(),
+};
+
+const fullShape = z.strictObject(settingShapes);
+const partialShape = fullShape.partial();
+
+/** The settings somebody gave; what is absent has the default of the plugin. */
+export type HookSettings = { readonly [K in keyof z.infer<typeof fullShape>]?: z.infer<typeof fullShape>[K] };
+
+/** All settings with a value; optional are only those whose default is "none". */
+export type ResolvedSettings = Required<Omit<HookSettings, OptionalSetting>> & Pick<HookSettings, OptionalSetting>;
+type OptionalSetting = 'where' | 'changed' | 'keys' | 'excludeKeys';
+
+export const settingDefaults: ResolvedSettings = {
+  timeoutMs: 5000,
+  failurePolicy: 'reject',
+  responseMode: 'merge',
+  mode: 'enforce',
+  headers: {},
+  forwardHeaders: [],
+  includeSessionToken: false,
+  maxReplyBytes: 1_048_576,
+  active: true,
+};
+
+export const settingNames = Object.keys(settingShapes) as readonly (keyof HookSettings)[];
+
+/** The settings that may also be given once for all hooks, as `defaults` of WebhooksOptions. */
+export const defaultableShape = fullShape
+  .pick({ timeoutMs: true, failurePolicy: true, responseMode: true, mode: true, maxReplyBytes: true })
+  .partial();
+
+export function resolveSettings(settings: HookSettings, defaults: HookSettings): ResolvedSettings {
+  return { ...settingDefaults, ...defaults, ...settings };
+}
+
+/**
+ * Merges `change` into `current`: a named key is set, `null` takes it back to the default, `headers` are merged by
+ * name. Throws INVALID_HOOK that names field and value; unknown fields are refused by name.
+ */
+export function changeSettings(
+  target: HookTarget,
+  current: HookSettings,
+  change: Readonly<Record<string, unknown>>,
+): HookSettings {
+  const next: Record<string, unknown> = { ...current };
+  for (const [name, value] of Object.entries(change)) {
+    if (!(settingNames as readonly string[]).includes(name)) {
+      throw new WebhookError('INVALID_HOOK', `unknown field ${describe(name)}`);
+    }
+    if (value === null || value === undefined) delete next[name];
+    else next[name] = name === 'headers' ? mergeHeaders(current.headers, value) : value;
+  }
+  return parseSettings(target, next);
+}
+
+/** Checks settings as a whole. Throws INVALID_HOOK that names field and value. */
+export function parseSettings(target: HookTarget, input: unknown): HookSettings {
+  const parsed = partialShape.safeParse(input);
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0];
+    const path = issue?.path.map(String) ?? [];
+    // A value under `headers` is a secret: its name is enough.
+    const value = path[0] === 'headers' ? '' : `, got ${describe(valueAt(input, path))}`;
+    throw invalid(`${path.join('.') || 'settings'} is invalid: ${issue?.message ?? 'unreadable'}${value}`);
+  }
+  const settings = withLowerCaseNames(parsed.data as HookSettings);
+  assertFits(target, settings);
+  return settings;
+}
+
+function assertFits(target: HookTarget, settings: HookSettings): void {
+  const label = hookLabel(target);
+  const oneObject = target.kind === 'trigger' && hasOneObject(target.className, target.triggerName);
+  for (const name of ['where', 'changed'] as const) {
+    if (settings[name] && !oneObject) throw invalid(`${name} has no meaning for ${label}: it sends no single object`);
+  }
+  if (settings.keys && settings.excludeKeys) throw invalid('keys and excludeKeys cannot both be given');
+  const filtered = settings.keys ? 'keys' : settings.excludeKeys ? 'excludeKeys' : undefined;
+  if (filtered && settings.responseMode === 'replace') {
+    throw invalid(`${filtered} cannot be combined with responseMode replace: keys not sent would be lost`);
+  }
+  if (filtered && target.kind === 'function') throw invalid(`${filtered} has no meaning for ${label}`);
+  if (settings.where) {
+    const filter = compileWhere(settings.where);
+    if (filter.kind === 'invalid') throw invalid(`where is invalid: ${filter.detail}`);
+  }
+  for (const name of Object.keys(settings.headers ?? {})) {
+    if (reservedHeaders.test(name)) throw invalid(`headers.${name} is set by Parse Server or HTTP and cannot be given`);
+  }
+  if (Object.keys(settings.headers ?? {}).length > 50) throw invalid('headers holds more than 50 names');
+  for (const name of settings.forwardHeaders ?? []) {
+    if (credentialHeaders.test(name)) throw invalid(`forwardHeaders names ${name}: credentials are never forwarded`);
+  }
+}
+
+function withLowerCaseNames(settings: HookSettings): HookSettings {
+  const { headers, forwardHeaders } = settings;
+  return {
+    ...settings,
+    ...(headers && {
+      headers: Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value])),
+    }),
+    ...(forwardHeaders && { forwardHeaders: forwardHeaders.map(name => name.toLowerCase()) }),
+  };
+}
+
+function mergeHeaders(current: HookSettings['headers'], change: unknown): unknown {
+  if (typeof change !== 'object' || change === null || Array.isArray(change)) return change;
+  const merged = new Map(Object.entries(current ?? {}) as [string, unknown][]);
+  for (const [givenName, value] of Object.entries(change)) {
+    const name = givenName.toLowerCase();
+    if (value === null) merged.delete(name);
+    else if (value !== hiddenValue || !merged.has(name)) merged.set(name, value);
+  }
+  return Object.fromEntries(merged);
+}
+
+function invalid(message: string): WebhookError {
+  return new WebhookError('INVALID_HOOK', message);
+}
+
+function valueAt(input: unknown, path: readonly string[]): unknown {
+  let value = input;
+  for (const name of path) value = (value as Record<string, unknown> | undefined)?.[name];
+  return value;
+}
+
+/** A value as messages show it: JSON, at most 60 characters. */
+export function describe(value: unknown): string {
+  let text: string | undefined;
+  try {
+    text = JSON.stringify(value);
+  } catch {
+    text = undefined;
+  }
+  const shown = text ?? typeof value;
+  return shown.length > 60 ? `${shown.slice(0, 57)}...` : shown;
+}

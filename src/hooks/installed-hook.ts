@@ -1,0 +1,68 @@
+// A hook in force: everything that can be worked out once per registration instead of once per call.
+import { compileWhere } from './object-filter';
+import { hookKey, hookLabel, isBlocking, type Hook } from './hook';
+import { resolveSettings, type HookSettings, type ResolvedSettings } from './hook-settings';
+import type { ErrorCode } from '../errors';
+import type { JsonObject } from '../shared/json';
+
+/** Counts of one hook on this node since it was installed. */
+export interface HookHealth {
+  calls: number;
+  rejections: number;
+  failures: number;
+  /** Failures that failurePolicy `allow` let pass. */
+  failedOpen: number;
+  lastSuccessAt?: number;
+  lastFailureAt?: number;
+  lastFailure?: string;
+}
+
+export interface BrokenSettings {
+  readonly code: ErrorCode | undefined;
+  readonly reason: string;
+}
+
+export interface InstalledHook {
+  readonly key: string;
+  readonly label: string;
+  readonly hook: Hook;
+  readonly blocking: boolean;
+  readonly settings: ResolvedSettings;
+  /** What somebody set, without the defaults. */
+  readonly ownSettings: HookSettings;
+  readonly createdAt?: string;
+  readonly updatedAt?: string;
+  /** The compiled `where`; undefined matches everything. */
+  readonly matches?: (object: JsonObject) => boolean;
+  /** Set when the settings could not be read: every call then fails by `reject`, whatever the policy. */
+  readonly broken?: BrokenSettings;
+  readonly health: HookHealth;
+}
+
+export interface InstallInput {
+  readonly hook: Hook;
+  readonly settings: HookSettings;
+  readonly defaults: HookSettings;
+  readonly createdAt?: string;
+  readonly updatedAt?: string;
+  readonly broken?: BrokenSettings;
+  readonly health?: HookHealth;
+}
+
+export function installHook(input: InstallInput): InstalledHook {
+  const { hook, settings, defaults, createdAt, updatedAt, broken, health } = input;
+  const filter = settings.where && compileWhere(settings.where);
+  return {
+    key: hookKey(hook.target),
+    label: hookLabel(hook.target),
+    hook,
+    blocking: isBlocking(hook.target),
+    settings: resolveSettings(settings, defaults),
+    ownSettings: settings,
+    ...(createdAt !== undefined && { createdAt }),
+    ...(updatedAt !== undefined && { updatedAt }),
+    ...(filter?.kind === 'filter' && { matches: (object: JsonObject) => filter.matches(object) }),
+    ...(broken !== undefined && { broken }),
+    health: health ?? { calls: 0, rejections: 0, failures: 0, failedOpen: 0 },
+  };
+}

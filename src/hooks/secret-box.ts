@@ -1,0 +1,42 @@
+// Secrets at rest: AES-256-GCM under a key derived from the operator's encryption key. Knows no storage.
+import { createCipheriv, createDecipheriv, hkdfSync } from 'node:crypto';
+import { WebhookError } from '../errors';
+import type { Clock } from '../shared/clock';
+
+const version = 'v1';
+const ivBytes = 12; // NIST SP 800-38D, 8.2: 96 bits
+const tagBytes = 16;
+
+export interface SecretBox {
+  /** `v1.` and base64url of iv, tag and ciphertext. `context` binds the secret to its place: another place cannot open it. */
+  seal(plain: string, context: string): string;
+  /** Throws BROKEN_SECRET when the key, the context or the text is not the one it was sealed with. */
+  open(sealed: string, context: string): string;
+}
+
+/** `keyMaterial`: the `encryptionKey` option or the master key, any length; use 32 random bytes or more. */
+export function createSecretBox(keyMaterial: string, clock: Clock): SecretBox {
+  const key = Buffer.from(hkdfSync('sha256', keyMaterial, '', 'parse-server-webhooks/secrets', 32));
+  return {
+    seal(plain, context) {
+      const iv = clock.randomBytes(ivBytes);
+      const cipher = createCipheriv('aes-256-gcm', key, iv).setAAD(Buffer.from(context));
+      const text = Buffer.concat([cipher.update(plain, 'utf8'), cipher.final()]);
+      return `${version}.${Buffer.concat([iv, cipher.getAuthTag(), text]).toString('base64url')}`;
+    },
+    open(sealed, context) {
+      try {
+        const [head, body] = sealed.split('.');
+        if (head !== version || body === undefined) throw new Error('unknown format');
+        const bytes = Buffer.from(body, 'base64url');
+        const decipher = createDecipheriv('aes-256-gcm', key, bytes.subarray(0, ivBytes));
+        decipher.setAAD(Buffer.from(context)).setAuthTag(bytes.subarray(ivBytes, ivBytes + tagBytes));
+        return decipher.update(bytes.subarray(ivBytes + tagBytes), undefined, 'utf8') + decipher.final('utf8');
+      } catch (cause) {
+        throw new WebhookError('BROKEN_SECRET', `a secret of ${context} cannot be decrypted: is encryptionKey the one it was stored with?`, {
+          cause,
+        });
+      }
+    },
+  };
+}

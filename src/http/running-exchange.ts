@@ -1,0 +1,243 @@
+// The life of one exchange: waiting for a connection, sent, answered or ended early, tried twice at most.
+import type { Client, Dispatcher } from 'undici';
+import type { Clock } from '../shared/clock';
+import { classifyFailure } from './classify-failure';
+import { ConnectFailure } from './connect-failure';
+import { describeError } from './describe-error';
+import type { ExchangeFailureKind, ExchangePhase, ExchangeRequest, ExchangeResult } from './exchange';
+import type { ConnectionTask, ReceiverPool } from './receiver-pool';
+import { createReplyBody, type ReplyBody, type ReplyBodySink } from './reply-body';
+
+export interface RunningExchangeParts {
+  readonly request: ExchangeRequest;
+  /** Path and query of the URL. */
+  readonly path: string;
+  readonly pool: ReceiverPool;
+  readonly clock: Clock;
+  readonly connectTimeoutMs: number;
+  /** Called once, with what came of it. */
+  readonly onSettled: (exchange: RunningExchange, result: ExchangeResult) => void;
+}
+
+const emptyBody = Buffer.alloc(0);
+const cancelled = new Error('the exchange was over before a connection was ready');
+/** setTimeout takes a greater delay for 1 ms. */
+const maxTimerMs = 2 ** 31 - 1;
+
+/**
+ * Handler of undici's callbacks, whose order gives the phase: onRequestStart comes right before the first byte is
+ * written to an open socket (lib/dispatcher/client-h1.js, writeH1), so until then nothing can have been sent.
+ */
+export class RunningExchange implements Dispatcher.DispatchHandler, ConnectionTask, ReplyBodySink {
+  readonly #request: ExchangeRequest;
+  readonly #dispatch: Dispatcher.DispatchOptions;
+  readonly #pool: ReceiverPool;
+  readonly #clock: Clock;
+  readonly #connectTimeoutMs: number;
+  readonly #onSettled: RunningExchangeParts['onSettled'];
+  readonly #startedAt: number;
+
+  #phase: ExchangePhase = 'connect';
+  #tries = 1;
+  #settled = false;
+  #client: Client | undefined;
+  #controller: Dispatcher.DispatchController | undefined;
+  #cancelTimer: (() => void) | undefined;
+  #onAbort: (() => void) | undefined;
+  #status = 0;
+  #headers: Readonly<Record<string, string>> = {};
+  #body: ReplyBody | undefined;
+
+  constructor(parts: RunningExchangeParts) {
+    this.#request = parts.request;
+    this.#pool = parts.pool;
+    this.#clock = parts.clock;
+    this.#connectTimeoutMs = parts.connectTimeoutMs;
+    this.#onSettled = parts.onSettled;
+    this.#startedAt = parts.clock.monotonicMs();
+    this.#dispatch = {
+      path: parts.path,
+      method: 'POST',
+      headers: requestHeaders(parts.request.headers),
+      body: parts.request.body,
+    };
+  }
+
+  start(): void {
+    const { signal, timeoutMs } = this.#request;
+    this.#cancelTimer = this.#clock.schedule(Math.min(timeoutMs, maxTimerMs), () => {
+      // Timers run before sockets are read. After a pause of the process the reply may lie in the kernel: it is
+      // read first, so that our own slowness is not held against the receiver.
+      setImmediate(() => this.#fail('timeout', `no complete reply within ${timeoutMs} ms`));
+    });
+    if (signal !== undefined) {
+      this.#onAbort = () => this.#fail('aborted', 'the caller ended the exchange');
+      signal.addEventListener('abort', this.#onAbort, { once: true });
+    }
+    this.#pool.run(this);
+  }
+
+  /** Ends the exchange as `aborted`. */
+  abort(detail: string): void {
+    this.#fail('aborted', detail);
+  }
+
+  useClient(client: Client): void {
+    this.#client = client;
+    if (this.#settled) this.#releaseClient();
+    else client.dispatch(this.#dispatch, this);
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    // Thrown and not aborted: abort would destroy the connection that is ready now, and good for others.
+    if (this.#settled) throw cancelled;
+    this.#controller = controller;
+    this.#phase = 'first-byte';
+  }
+
+  onResponseStart(
+    _controller: Dispatcher.DispatchController,
+    status: number,
+    headers: Readonly<Record<string, string | string[] | undefined>>,
+  ): void {
+    // Informational replies (102, 103) come before the real one. undici refuses an unasked 100 itself.
+    if (this.#settled || status < 200) return;
+    this.#phase = 'body';
+    this.#status = status;
+    this.#headers = joinHeaders(headers);
+    if (
+      this.#headers['content-encoding'] === undefined &&
+      this.#announcedBytes > this.#request.maxReplyBytes
+    ) {
+      this.#fail('too-large', `content-length is more than ${this.#request.maxReplyBytes} bytes`);
+    }
+  }
+
+  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    if (this.#settled) return;
+    this.#body ??= createReplyBody({
+      contentEncoding: this.#headers['content-encoding'],
+      maxBytes: this.#request.maxReplyBytes,
+      sink: this,
+    });
+    if (!this.#body.write(chunk)) controller.pause();
+  }
+
+  onResponseEnd(): void {
+    this.#controller = undefined;
+    this.#releaseClient();
+    if (this.#settled) return;
+    if (this.#body === undefined) this.onBodyComplete(emptyBody);
+    else this.#body.end();
+  }
+
+  onResponseError(_controller: unknown, error: Error): void {
+    this.#controller = undefined;
+    this.#releaseClient();
+    if (this.#settled) return;
+    if (this.#mayTryAgain(error)) {
+      this.#tries = 2;
+      this.#pool.run(this);
+    } else {
+      this.#fail(classifyFailure(error), describeError(error));
+    }
+  }
+
+  onBodyComplete(body: Buffer): void {
+    this.#settle({
+      kind: 'reply',
+      status: this.#status,
+      headers: this.#headers,
+      body,
+      durationMs: this.#elapsedMs(),
+      tries: this.#tries,
+    });
+  }
+
+  onBodyFailure(failure: 'too-large' | 'protocol', detail: string): void {
+    this.#fail(failure, detail);
+  }
+
+  onBodyDrain(): void {
+    this.#controller?.resume();
+  }
+
+  get #announcedBytes(): number {
+    return Number(this.#headers['content-length'] ?? 0);
+  }
+
+  /** Once, and only after a connection failed, which is before any byte of the request could leave. */
+  #mayTryAgain(error: unknown): boolean {
+    if (this.#tries > 1 || this.#phase !== 'connect') return false;
+    if (!(error instanceof ConnectFailure) || !error.retryable) return false;
+    // A second connection that cannot be given its full time would end as a vague `timeout` instead of `connect`.
+    return !error.timedOut || this.#request.timeoutMs - this.#elapsedMs() >= this.#connectTimeoutMs;
+  }
+
+  #fail(failure: ExchangeFailureKind, detail: string): void {
+    this.#settle({
+      kind: 'failure',
+      failure,
+      phase: this.#phase,
+      detail,
+      durationMs: this.#elapsedMs(),
+      tries: this.#tries,
+    });
+  }
+
+  #settle(result: ExchangeResult): void {
+    if (this.#settled) return;
+    this.#settled = true;
+    this.#cancelTimer?.();
+    if (this.#onAbort !== undefined) this.#request.signal?.removeEventListener('abort', this.#onAbort);
+    if (result.kind === 'failure') {
+      this.#pool.cancel(this);
+      this.#body?.discard();
+      // Destroys the socket: what still comes on it would be taken for the answer to the next request.
+      this.#controller?.abort(cancelled);
+    }
+    this.#onSettled(this, result);
+  }
+
+  #releaseClient(): void {
+    const client = this.#client;
+    this.#client = undefined;
+    if (client !== undefined) this.#pool.release(client);
+  }
+
+  #elapsedMs(): number {
+    return this.#clock.monotonicMs() - this.#startedAt;
+  }
+}
+
+/**
+ * The request's headers as undici's flat list, `accept-encoding: identity` added unless the caller names one.
+ *
+ * Replies are small JSON: decoding takes a trip through the thread pool and costs more than the whole exchange
+ * (bench in spec/integration/exchange-decoding.spec.ts). Without the header RFC 9110, section 12.5.3, allows any
+ * encoding, so it is said. Receivers that encode anyway are understood.
+ */
+function requestHeaders(headers: Readonly<Record<string, string>>): string[] {
+  const flat: string[] = [];
+  let namesEncoding = false;
+  for (const name of Object.keys(headers)) {
+    const value = headers[name];
+    if (value === undefined || name === 'host' || name === 'content-length') continue;
+    if (name === 'accept-encoding') namesEncoding = true;
+    flat.push(name, value);
+  }
+  if (!namesEncoding) flat.push('accept-encoding', 'identity');
+  return flat;
+}
+
+function joinHeaders(
+  headers: Readonly<Record<string, string | string[] | undefined>>,
+): Record<string, string> {
+  const joined: Record<string, string> = {};
+  for (const name of Object.keys(headers)) {
+    const value = headers[name];
+    if (typeof value === 'string') joined[name] = value;
+    else if (value !== undefined) joined[name] = value.join(', ');
+  }
+  return joined;
+}

@@ -1,0 +1,143 @@
+// The exchange client on undici 7: one long-lived pool per origin. Builds the parts and ends them; no breaker, no
+// bulkhead, no address guard: those go around `exchange` or into `lookup`.
+import type { LookupFunction } from 'node:net';
+import { Client } from 'undici';
+import { systemClock, type Clock } from '../shared/clock';
+import { createConnector } from './connector';
+import { describeError } from './describe-error';
+import type { ExchangeClient, ExchangeClientOptions, ExchangeFailure, ExchangeFailureKind } from './exchange';
+import { ReceiverPool } from './receiver-pool';
+import { RunningExchange } from './running-exchange';
+
+export interface UndiciClientOptions extends ExchangeClientOptions {
+  /** Default: the system's clock. */
+  readonly clock?: Clock;
+  /**
+   * Resolves names in place of dns.lookup, at connect time: the place of an address guard. IP literals do not
+   * come here. May fail with a ConnectFailure, which says what the exchange reports.
+   */
+  readonly lookup?: LookupFunction;
+  /** PEM certificates trusted instead of Node's own roots. */
+  readonly ca?: string;
+}
+
+/** Pools before the unused ones among them are closed. An unused pool holds some kB and no socket. */
+const poolsBeforeSweep = 256;
+/** URLs whose parsed form is kept. Parsing costs about 1 µs of some 30. */
+const maxParsedUrls = 1024;
+
+/** A receiver may ask for hours of keep-alive, but load balancers drop idle connections after 60 s, silently. */
+const maxKeepAliveMs = 30_000;
+const maxHeaderBytes = 16_384;
+
+interface Target {
+  readonly origin: string;
+  readonly path: string;
+}
+
+/** Builds a client that keeps connections open between exchanges; `close` ends them. */
+export function createExchangeClient(options: UndiciClientOptions = {}): ExchangeClient {
+  const { connectTimeoutMs = 2000, maxConnectionsPerOrigin = 128, keepAliveMs = 4000 } = options;
+  const clock = options.clock ?? systemClock;
+  const connector = createConnector({
+    connectTimeoutMs,
+    clock,
+    lookup: options.lookup,
+    ca: options.ca,
+  });
+  const pools = new Map<string, ReceiverPool>();
+  const targets = new Map<string, Target | undefined>();
+  const running = new Set<RunningExchange>();
+  let sweepAt = poolsBeforeSweep;
+  let closing: Promise<void> | undefined;
+
+  function findTarget(url: string): Target | undefined {
+    const known = targets.get(url);
+    if (known !== undefined) return known;
+    const target = parseTarget(url);
+    if (targets.size >= maxParsedUrls) targets.clear();
+    targets.set(url, target);
+    return target;
+  }
+
+  function findPool(origin: string): ReceiverPool {
+    const known = pools.get(origin);
+    if (known !== undefined) return known;
+    if (pools.size >= sweepAt) sweepPools();
+    const pool = new ReceiverPool({
+      maxConnections: maxConnectionsPerOrigin,
+      createClient: () =>
+        new Client(origin, {
+          connect: connector.connect,
+          pipelining: 1,
+          // 0 switches undici's own bounds off: theirs step by 500 ms; the exchange has one of its own.
+          headersTimeout: 0,
+          bodyTimeout: 0,
+          keepAliveTimeout: keepAliveMs,
+          keepAliveMaxTimeout: Math.max(maxKeepAliveMs, keepAliveMs),
+          maxHeaderSize: maxHeaderBytes,
+        }),
+    });
+    pools.set(origin, pool);
+    return pool;
+  }
+
+  function sweepPools(): void {
+    for (const [origin, pool] of pools) {
+      if (!pool.isUnused) continue;
+      pools.delete(origin);
+      void pool.destroy();
+    }
+    sweepAt = Math.max(poolsBeforeSweep, 2 * pools.size);
+  }
+
+  async function endAll(): Promise<void> {
+    for (const exchange of [...running]) exchange.abort('the client was closed');
+    connector.close();
+    await Promise.all([...pools.values()].map(pool => pool.destroy()));
+    pools.clear();
+  }
+
+  return {
+    exchange: async request => {
+      if (closing !== undefined) return notTried('aborted', 'the client is closed');
+      if (request.signal?.aborted === true) return notTried('aborted', 'the caller ended the exchange');
+      const target = findTarget(request.url);
+      if (target === undefined) {
+        return notTried('protocol', 'url must be an absolute http or https URL without credentials');
+      }
+      try {
+        const pool = findPool(target.origin);
+        return await new Promise(resolve => {
+          const exchange = new RunningExchange({
+            request,
+            path: target.path,
+            pool,
+            clock,
+            connectTimeoutMs,
+            onSettled: (settled, result) => {
+              running.delete(settled);
+              resolve(result);
+            },
+          });
+          running.add(exchange);
+          exchange.start();
+        });
+      } catch (error) {
+        return notTried('protocol', describeError(error));
+      }
+    },
+    close: () => (closing ??= endAll()),
+  };
+}
+
+function notTried(failure: ExchangeFailureKind, detail: string): ExchangeFailure {
+  return { kind: 'failure', failure, phase: 'connect', detail, durationMs: 0, tries: 0 };
+}
+
+function parseTarget(url: string): Target | undefined {
+  const parsed = URL.canParse(url) ? new URL(url) : undefined;
+  if (parsed === undefined || (parsed.protocol !== 'http:' && parsed.protocol !== 'https:')) return undefined;
+  if (parsed.username !== '' || parsed.password !== '') return undefined;
+  return { origin: parsed.origin, path: parsed.pathname + parsed.search };
+}

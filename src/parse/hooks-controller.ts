@@ -1,0 +1,137 @@
+// Takes the place of Parse Server's hooks controller behind /hooks/functions and /hooks/triggers, in place, so that
+// REST, /batch and directAccess all reach the registry with Parse Server's own authentication.
+import { WebhookError } from '../errors';
+import { hookFields, isRowOf, type HookFields, type RowName } from '../hooks/hook';
+import type { HookStore } from '../hooks/hook-store';
+import type { InstalledHook } from '../hooks/installed-hook';
+import type { HookRegistry } from '../hooks/registry';
+import { parseTarget } from '../hooks/validate-hook';
+import { isJsonObject } from '../shared/json';
+import type { HooksController, HooksRouterPrototype, HooksRouterRequest, ParseSdk } from './internals';
+
+export interface ControllerParts {
+  readonly registry: HookRegistry;
+  readonly store: HookStore;
+  readonly sdk: ParseSdk;
+  readonly hasCloudCode: (target: RowName) => boolean;
+}
+
+/** A hook as the REST API shows it, with the warning that the Parse REST guide documents. */
+type ShownHook = HookFields & { readonly warning?: string };
+
+export function createHooksController(parts: ControllerParts): HooksController {
+  const { registry, store, sdk } = parts;
+  const shown = (hook: InstalledHook): ShownHook => {
+    const { target } = hook.hook;
+    const fields = hookFields(hook.hook);
+    if (!parts.hasCloudCode(target)) return fields;
+    return {
+      ...fields,
+      warning:
+        target.kind === 'function'
+          ? `a cloudcode function with name: ${target.functionName} already exists`
+          : `${target.triggerName} trigger already defined for class ${target.className} in cloud code`,
+    };
+  };
+  return {
+    // The built-in would install its own senders here; ours come in when cloud code starts.
+    load: async () => undefined,
+    createHook: body => asParseError(sdk, async () => shown(await registry.create(fieldsOf(body), 'drop-unknown'))),
+    updateHook: hook =>
+      asParseError(sdk, async () => {
+        const { url, ...names } = fieldsOf(hook);
+        return shown(await registry.update(parseTarget(names), { url: url ?? '' }));
+      }),
+    getFunction: functionName =>
+      asParseError(sdk, async () => (await listFunctions(store)).find(row => row.functionName === functionName)),
+    getFunctions: () => asParseError(sdk, () => listFunctions(store)),
+    getTrigger: (className, triggerName) =>
+      asParseError(sdk, async () =>
+        (await listTriggers(store)).find(row => row.className === className && row.triggerName === triggerName),
+      ),
+    getTriggers: () => asParseError(sdk, () => listTriggers(store)),
+    deleteFunction: functionName =>
+      asParseError(sdk, async () => {
+        const target = { kind: 'function', functionName: nameOf(functionName) } as const;
+        await registry.remove(target);
+        return parts.hasCloudCode(target) ? { functionName: target.functionName } : {};
+      }),
+    deleteTrigger: (className, triggerName) =>
+      asParseError(sdk, async () => {
+        const target = { kind: 'trigger', className: nameOf(className), triggerName: nameOf(triggerName) } as const;
+        await registry.remove(target);
+        return parts.hasCloudCode(target)
+          ? { className: target.className, triggerName: target.triggerName }
+          : {};
+      }),
+  };
+}
+
+/**
+ * Lets a delete answer with the cloud code that is in force again: the built-in router drops what the controller
+ * answers. Only for applications whose controller is ours. The answer puts the built-in's method back.
+ */
+export function answerDeletes(router: HooksRouterPrototype, isOurs: (controller: HooksController) => boolean): () => void {
+  const original = router.handleDelete;
+  router.handleDelete = async function handleDelete(this: unknown, request: HooksRouterRequest) {
+    const { hooksController } = request.config;
+    if (!isOurs(hooksController)) return original.call(this, request);
+    const { functionName, className, triggerName } = request.params;
+    if (functionName !== undefined) return { response: await hooksController.deleteFunction(functionName) };
+    return { response: await hooksController.deleteTrigger(className, triggerName) };
+  };
+  return () => {
+    router.handleDelete = original;
+  };
+}
+
+/** Runs `work`; a WebhookError becomes the Parse.Error that Parse Server answers with its code and HTTP 4xx. */
+export async function asParseError<T>(sdk: ParseSdk, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof WebhookError) throw new sdk.Error(error.parseCode, error.message);
+    throw error;
+  }
+}
+
+type Row = Readonly<Record<string, unknown>>;
+
+async function listFunctions(store: HookStore): Promise<readonly Row[]> {
+  const rows = (await store.readHooks()).filter(isRow).filter(row => row.functionName);
+  return lastOfEach(rows, row => ({ kind: 'function', functionName: String(row.functionName) }));
+}
+
+async function listTriggers(store: HookStore): Promise<readonly Row[]> {
+  const rows = (await store.readHooks()).filter(isRow).filter(row => row.className && row.triggerName);
+  return lastOfEach(rows, row => ({
+    kind: 'trigger',
+    className: String(row.className),
+    triggerName: String(row.triggerName),
+  }));
+}
+
+/** One row per target, the last: the one in force where the built-in left several. Column objectId is MongoDB's own. */
+function lastOfEach(rows: readonly Row[], nameOfRow: (row: Row) => RowName): readonly Row[] {
+  return rows
+    .filter((row, at) => !rows.slice(at + 1).some(later => isRowOf(nameOfRow(row), later)))
+    .map(({ functionName, className, triggerName, url }) =>
+      functionName ? { functionName, url } : { className, triggerName, url },
+    );
+}
+
+function isRow(row: unknown): row is Row {
+  return isJsonObject(row);
+}
+
+function fieldsOf(body: unknown): Row {
+  if (!isRow(body)) throw new WebhookError('INVALID_HOOK', 'invalid hook declaration');
+  return body;
+}
+
+/** A name from a path. Only strings reach the database: an object there would be a query operator. */
+function nameOf(value: unknown): string {
+  if (typeof value !== 'string') throw new WebhookError('INVALID_HOOK', 'invalid hook declaration');
+  return value;
+}
+

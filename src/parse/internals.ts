@@ -1,0 +1,200 @@
+// Typed access to what this package uses of Parse Server and of the parse SDK beyond their public API.
+// The only file that names modules of parse-server. Every use is checked at start, so that an update of Parse Server
+// that moves something fails with one clear message.
+import { createRequire } from 'node:module';
+import { WebhookError } from '../errors';
+
+export type CloudHandler = (request: ParseRequest, response?: unknown) => unknown;
+
+/** parse-server lib/triggers.js, the exports that this package calls or replaces. */
+export interface TriggersModule {
+  addFunction(name: string, handler: CloudHandler | undefined, validator: unknown, applicationId: string): void;
+  addTrigger(
+    type: string,
+    className: string,
+    handler: CloudHandler | undefined,
+    applicationId: string,
+    validator?: unknown,
+  ): void;
+  addConnectTrigger(type: string, handler: CloudHandler | undefined, applicationId: string, validator?: unknown): void;
+  removeFunction(name: string, applicationId: string): void;
+  removeTrigger(type: string, className: string, applicationId: string): void;
+  getFunction(name: string, applicationId: string): CloudHandler | undefined;
+  getTrigger(className: string, type: string, applicationId: string): CloudHandler | undefined;
+  _unregisterAll(): void;
+}
+
+/** What triggers get from Parse Server; which fields are there depends on the trigger (lib/triggers.js). */
+export interface ParseRequest {
+  readonly triggerName?: string;
+  readonly functionName?: string;
+  readonly params?: unknown;
+  readonly object?: unknown;
+  readonly original?: unknown;
+  readonly objects?: readonly unknown[];
+  query?: unknown;
+  readonly count?: unknown;
+  readonly isGet?: unknown;
+  readonly file?: unknown;
+  readonly fileSize?: unknown;
+  readonly event?: unknown;
+  readonly clients?: unknown;
+  readonly subscriptions?: unknown;
+  readonly master?: unknown;
+  readonly useMasterKey?: unknown;
+  readonly user?: unknown;
+  readonly installationId?: unknown;
+  readonly context?: unknown;
+  readonly headers?: Readonly<Record<string, unknown>>;
+  readonly config?: object;
+}
+
+export interface ParseObject {
+  readonly id?: string;
+  readonly className: string;
+  readonly attributes: Readonly<Record<string, unknown>>;
+  set(key: string, value: unknown): unknown;
+  _getSaveJSON(): Record<string, unknown>;
+}
+
+export interface ParseQuery {
+  readonly className: string;
+  toJSON(): Record<string, unknown>;
+  withJSON(json: unknown): ParseQuery;
+}
+
+export interface ParseFile {
+  name(): string;
+  url(): string | undefined;
+  metadata(): Record<string, unknown> | undefined;
+  tags(): Record<string, unknown> | undefined;
+  setMetadata(metadata: Record<string, unknown>): void;
+  setTags(tags: Record<string, unknown>): void;
+}
+
+type Constructor<T> = abstract new (...parts: never[]) => T;
+
+/** The parse SDK that Parse Server itself uses: a second copy would lose error codes and object identity. */
+export interface ParseSdk {
+  readonly Error: new (code: number, message: unknown) => Error;
+  readonly Object: Constructor<ParseObject> & { fromJSON(json: unknown): ParseObject };
+  readonly User: Constructor<ParseObject & { getSessionToken(): string | null | undefined }>;
+  readonly Query: new (className: string) => ParseQuery;
+  readonly File: Constructor<ParseFile>;
+  readonly Config: Constructor<{ readonly attributes: Readonly<Record<string, unknown>> }>;
+  readonly ACL: Constructor<{ toJSON(): unknown }>;
+  readonly GeoPoint: Constructor<{ toJSON(): unknown }>;
+  readonly Polygon: Constructor<{ toJSON(): unknown }>;
+  readonly Relation: Constructor<{ toJSON(): unknown }>;
+  readonly Server: ParseServerConfig;
+  readonly applicationId: string;
+  _decode(key: string | undefined, value: unknown): unknown;
+}
+
+/** lib/Config.js: one object per request, with the controllers of the application. */
+export interface ParseServerConfig {
+  readonly applicationId: string;
+  readonly masterKey: unknown;
+  readonly webhookKey?: unknown;
+  readonly database: DatabaseController;
+  readonly hooksController: HooksController;
+  readonly loggerController: { info(m: string): void; warn(m: string): void; error(m: string): void };
+}
+
+/** lib/Controllers/DatabaseController.js. Without `acl` an operation runs as master. */
+export interface DatabaseController {
+  find(className: string, query: object, options?: object): Promise<Record<string, unknown>[]>;
+  create(className: string, object: object, options?: object): Promise<unknown>;
+  update(className: string, query: object, update: object, options?: object): Promise<unknown>;
+  destroy(className: string, query: object, options?: object): Promise<unknown>;
+  loadSchema(options?: { clearCache: boolean }): Promise<{
+    hasClass(className: string): Promise<boolean>;
+    addClassIfNotExists(className: string, fields: object, permissions: object): Promise<unknown>;
+  }>;
+}
+
+/** lib/Controllers/HooksController.js, as lib/Routers/HooksRouter.js calls it. */
+export interface HooksController {
+  load(): Promise<unknown>;
+  createHook(body: unknown): Promise<unknown>;
+  updateHook(hook: unknown): Promise<unknown>;
+  getFunction(functionName: unknown): Promise<unknown>;
+  getFunctions(): Promise<unknown>;
+  getTrigger(className: unknown, triggerName: unknown): Promise<unknown>;
+  getTriggers(): Promise<unknown>;
+  deleteFunction(functionName: unknown): Promise<unknown>;
+  deleteTrigger(className: unknown, triggerName: unknown): Promise<unknown>;
+}
+
+export interface HooksRouterRequest {
+  readonly config: ParseServerConfig;
+  readonly params: Readonly<Record<string, string | undefined>>;
+  readonly body?: unknown;
+}
+
+/** The prototype methods of lib/Routers/HooksRouter.js that drop what the REST guide documents. */
+export interface HooksRouterPrototype {
+  handleDelete(this: unknown, request: HooksRouterRequest): Promise<{ response: unknown }>;
+}
+
+export interface ParseInternals {
+  readonly triggers: TriggersModule;
+  readonly hooksRouter: HooksRouterPrototype;
+  readonly sdk: ParseSdk;
+  /** `match` of the router package's Layer, which parse-server's PromiseRouter calls. */
+  readonly layerMatch: () => unknown;
+  readonly routerVersion: string;
+  readonly serverVersion: string;
+}
+
+/** Loads the internals from the parse-server that the application itself loads. Throws BROKEN_INSTALL. */
+export function loadInternals(): ParseInternals {
+  const fromHere = createRequire(__filename);
+  const fromServer = createRequire(attempt('parse-server', () => fromHere.resolve('parse-server')));
+  const triggers = attempt('parse-server/lib/triggers', () => fromServer('./triggers') as TriggersModule);
+  for (const name of ['addFunction', 'addTrigger', 'addConnectTrigger', 'removeFunction', 'removeTrigger'] as const) {
+    if (typeof triggers[name] !== 'function') throw moved(`triggers.${name}`);
+  }
+  const router = attempt(
+    'parse-server/lib/Routers/HooksRouter',
+    () => fromServer('./Routers/HooksRouter') as { HooksRouter?: { prototype?: HooksRouterPrototype } },
+  );
+  const hooksRouter = router.HooksRouter?.prototype;
+  if (typeof hooksRouter?.handleDelete !== 'function') throw moved('HooksRouter.handleDelete');
+  const Layer = attempt(
+    'router/lib/layer',
+    () => fromServer('router/lib/layer') as new (path: string, options: object, handler: () => void) => {
+      match(path: string): unknown;
+    },
+  );
+  return {
+    triggers,
+    hooksRouter,
+    sdk: attempt('parse/node', () => fromServer('parse/node') as ParseSdk),
+    layerMatch: () => new Layer('/a', {}, () => undefined).match('/a'),
+    routerVersion: versionOf(fromServer, 'router'),
+    serverVersion: versionOf(fromServer, '..'),
+  };
+}
+
+function attempt<T>(what: string, load: () => T): T {
+  try {
+    return load();
+  } catch (cause) {
+    throw new WebhookError('BROKEN_INSTALL', `parse-server-webhooks cannot load ${what}: is parse-server 9 installed?`, {
+      cause,
+    });
+  }
+}
+
+function moved(what: string): WebhookError {
+  return new WebhookError('BROKEN_INSTALL', `this parse-server has no ${what}: parse-server-webhooks needs >=9.0.0 <10`);
+}
+
+function versionOf(from: NodeJS.Require, name: string): string {
+  try {
+    return (from(`${name}/package.json`) as { version: string }).version;
+  } catch {
+    return 'unknown';
+  }
+}

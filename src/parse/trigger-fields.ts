@@ -1,0 +1,159 @@
+// What each trigger's Parse request becomes on the wire, before a hook's own settings choose from it.
+// The named list itself is in wire/call-fields.ts; docs/wire-format.md is its table.
+import type { InstalledHook } from '../hooks/installed-hook';
+import type { JsonObject, JsonValue } from '../shared/json';
+import { isJsonObject } from '../shared/json';
+import type { CallFields } from '../wire/call-fields';
+import { isRestEqual } from '../shared/rest-equality';
+import type { RestEncoder } from './encode-value';
+import type { ParseFile, ParseObject, ParseQuery, ParseRequest, ParseSdk } from './internals';
+
+export class TriggerFields {
+  readonly #sdk: ParseSdk;
+  readonly #encoder: RestEncoder;
+
+  constructor(sdk: ParseSdk, encoder: RestEncoder) {
+    this.#sdk = sdk;
+    this.#encoder = encoder;
+  }
+
+  ofFunction(hook: InstalledHook, functionName: string, request: ParseRequest): CallFields {
+    return {
+      ...this.#common(hook, request),
+      functionName,
+      params: this.#encoder.value(request.params) ?? {},
+    };
+  }
+
+  /** beforeSave: `object` is what is to be saved, `save` the pending change with its operations. */
+  ofBeforeSave(hook: InstalledHook, request: ParseRequest, object: ParseObject, save: JsonObject): CallFields {
+    const original = this.#objectOf(request.original);
+    return {
+      ...this.#trigger(hook, request),
+      object: this.#encoder.object(object),
+      ...(original && { original, update: save }),
+    };
+  }
+
+  /** afterSave, and every other trigger about one object. */
+  ofObject(hook: InstalledHook, request: ParseRequest): CallFields {
+    const object = this.#objectOf(request.object);
+    const original = this.#objectOf(request.original);
+    return {
+      ...this.#trigger(hook, request),
+      ...(object && { object }),
+      ...(original && { original }),
+      ...(object && original && hookTriggerName(hook) === 'afterSave' && { update: changes(original, object) }),
+      ...liveQueryFields(request),
+    };
+  }
+
+  ofBeforeFind(hook: InstalledHook, request: ParseRequest, query: ParseQuery): CallFields {
+    return { ...this.#trigger(hook, request), ...this.#find(request), query: this.#json(query.toJSON()) };
+  }
+
+  ofAfterFind(hook: InstalledHook, request: ParseRequest, objects: readonly unknown[]): CallFields {
+    const query = request.query instanceof this.#sdk.Query ? this.#json(request.query.toJSON()) : undefined;
+    return {
+      ...this.#trigger(hook, request),
+      ...this.#find(request),
+      ...(query && { query }),
+      objects: objects.map(object => this.#objectOf(object) ?? {}),
+    };
+  }
+
+  ofFile(hook: InstalledHook, request: ParseRequest): CallFields {
+    const { file, fileSize } = request;
+    return {
+      ...this.#trigger(hook, request),
+      ...(file instanceof this.#sdk.File && { file: this.#encoder.file(file as ParseFile) }),
+      ...(typeof fileSize === 'number' && { fileSize }),
+    };
+  }
+
+  /** beforeConnect and beforeSubscribe, which run in the LiveQuery server and have no object. */
+  ofLiveQuery(hook: InstalledHook, request: ParseRequest): CallFields {
+    const query = request.query instanceof this.#sdk.Query ? this.#json(request.query.toJSON()) : undefined;
+    return { ...this.#trigger(hook, request), ...(query && { query }), ...liveQueryFields(request) };
+  }
+
+  #trigger(hook: InstalledHook, request: ParseRequest): CallFields {
+    return { ...this.#common(hook, request), triggerName: hookTriggerName(hook) };
+  }
+
+  #common(hook: InstalledHook, request: ParseRequest): CallFields {
+    const { user, installationId, context } = request;
+    const encodedContext = this.#encoder.value(context);
+    const headers = forwarded(hook.settings.forwardHeaders, request.headers);
+    return {
+      master: request.master === true || request.useMasterKey === true,
+      ...(this.#encoder.isObject(user) && { user: this.#user(hook, user) }),
+      ...(typeof installationId === 'string' && { installationId }),
+      ...(isJsonObject(encodedContext) && Object.keys(encodedContext).length > 0 && { context: encodedContext }),
+      ...(headers && { headers }),
+    };
+  }
+
+  #user(hook: InstalledHook, user: ParseObject): JsonObject {
+    const encoded = this.#encoder.user(user);
+    if (!hook.settings.includeSessionToken || !(user instanceof this.#sdk.User)) return encoded;
+    const sessionToken = user.getSessionToken();
+    return typeof sessionToken === 'string' ? { ...encoded, sessionToken } : encoded;
+  }
+
+  #find(request: ParseRequest): Partial<CallFields> {
+    return {
+      ...(typeof request.count === 'boolean' && { count: request.count }),
+      ...(typeof request.isGet === 'boolean' && { isGet: request.isGet }),
+    };
+  }
+
+  #objectOf(value: unknown): JsonObject | undefined {
+    if (this.#encoder.isObject(value)) return this.#encoder.object(value);
+    if (value instanceof this.#sdk.Config) return { className: '@Config', params: this.#json(value.attributes) };
+    return undefined;
+  }
+
+  #json(value: unknown): JsonObject {
+    const encoded: JsonValue | undefined = this.#encoder.value(value);
+    return isJsonObject(encoded) ? encoded : {};
+  }
+}
+
+function hookTriggerName(hook: InstalledHook): string {
+  const { target } = hook.hook;
+  return target.kind === 'trigger' ? target.triggerName : '';
+}
+
+function liveQueryFields(request: ParseRequest): Partial<CallFields> {
+  const { event, clients, subscriptions } = request;
+  return {
+    ...(typeof event === 'string' && { event }),
+    ...(typeof clients === 'number' && { clients }),
+    ...(typeof subscriptions === 'number' && { subscriptions }),
+  };
+}
+
+/** After a save the client's operations are gone: what changed is what differs, with its new value. */
+function changes(original: JsonObject, object: JsonObject): JsonObject {
+  const changed: Record<string, JsonValue> = {};
+  for (const key of new Set([...Object.keys(original), ...Object.keys(object)])) {
+    if (key === 'updatedAt' || key === 'createdAt' || key === 'objectId' || key === 'className') continue;
+    const value = object[key];
+    if (value === undefined) changed[key] = { __op: 'Delete' };
+    else if (!isRestEqual(value, original[key])) changed[key] = value;
+  }
+  return changed;
+}
+
+function forwarded(
+  names: readonly string[],
+  headers: Readonly<Record<string, unknown>> | undefined,
+): JsonObject | undefined {
+  if (names.length === 0 || !headers) return undefined;
+  const found = names.flatMap(name => {
+    const value = headers[name];
+    return typeof value === 'string' ? [[name, value] as const] : [];
+  });
+  return found.length > 0 ? Object.fromEntries(found) : undefined;
+}

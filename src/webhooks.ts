@@ -1,0 +1,222 @@
+// The composition root: the only file that knows every part, and the life of them all.
+import { createManagementApi } from './api/management-api';
+import { HookCaller } from './blocking/hook-caller';
+import { Notifier } from './blocking/notifier';
+import { OperationDeadline } from './blocking/operation-deadline';
+import { WebhookError } from './errors';
+import { ChangePoller } from './hooks/change-poller';
+import type { HookSettings } from './hooks/hook-settings';
+import { HookRegistry } from './hooks/registry';
+import { createSecretBox } from './hooks/secret-box';
+import type { ExchangeClient } from './http/exchange';
+import { createExchangeClient } from './http/undici-client';
+import { parseOptions, type ResolvedOptions, type WebhooksOptions } from './options';
+import { CallDepth } from './parse/call-depth';
+import { DatabaseHookStore } from './parse/database-hook-store';
+import { RestEncoder } from './parse/encode-value';
+import { HookDispatcher } from './parse/hook-dispatcher';
+import { answerDeletes, createHooksController } from './parse/hooks-controller';
+import { assertUsableRouter } from './parse/install-check';
+import { loadInternals, type ParseInternals } from './parse/internals';
+import { chain, runCloudCode, type WrappedOptions } from './parse/parse-options';
+import { TriggerFields } from './parse/trigger-fields';
+import { TriggerSeats } from './parse/trigger-seats';
+import { systemClock } from './shared/clock';
+import type { Logger } from './shared/logger';
+import type { RequestHandler } from 'express';
+
+/** What lives from configure() to stop(). */
+interface Configured {
+  readonly internals: ParseInternals;
+  readonly seats: TriggerSeats;
+  readonly depth: CallDepth;
+}
+
+/** What lives from Parse Server's start to stop(). */
+interface Running {
+  readonly registry: HookRegistry;
+  readonly poller: ChangePoller;
+  readonly notifier: Notifier;
+  readonly client: ExchangeClient;
+  readonly dispatcher: HookDispatcher;
+  readonly api: RequestHandler;
+  /** Gives Parse Server its own hooks controller back. */
+  readonly restore: () => void;
+}
+
+/**
+ * Webhooks for one Parse Server. Give Parse Server's options to `configure` before you create it, and call `stop`
+ * at shutdown.
+ *
+ * @example
+ * const webhooks = new Webhooks();
+ * const server = new ParseServer(webhooks.configure({ databaseURI, appId, masterKey, serverURL }));
+ */
+export class Webhooks {
+  readonly #options: ResolvedOptions;
+  readonly #clock = systemClock;
+  #configured: Configured | undefined;
+  #running: Running | undefined;
+
+  /** Throws a WebhookError (INVALID_OPTION) that names field and value. */
+  constructor(options: WebhooksOptions = {}) {
+    this.#options = parseOptions(options);
+  }
+
+  /**
+   * Returns the options for Parse Server: `cloud` and `requestContextMiddleware` are wrapped, all others are the
+   * same. Throws a WebhookError: BROKEN_INSTALL when this Parse Server cannot work, INVALID_OPTION when called twice.
+   */
+  configure<T extends object>(serverOptions: T): T {
+    if (this.#configured) {
+      throw new WebhookError('INVALID_OPTION', 'configure() was called twice: one Webhooks serves one Parse Server');
+    }
+    const { appId, cloud, requestContextMiddleware } = serverOptions as WrappedOptions;
+    if (typeof appId !== 'string' || appId === '') {
+      throw new WebhookError('INVALID_OPTION', 'appId must be given to configure()');
+    }
+    const internals = loadInternals();
+    assertUsableRouter(internals);
+    const depth = new CallDepth();
+    const seats = new TriggerSeats(appId, internals.triggers, async (key, request, own) =>
+      this.#running ? this.#running.dispatcher.dispatch(key, request, own) : own?.(request),
+    );
+    seats.intercept();
+    this.#configured = { internals, seats, depth };
+    const middleware: RequestHandler = (request, response, next) => {
+      depth.runRequest(request.headers, () => {
+        if (this.#running) void this.#running.api(request, response, next);
+        else next();
+      });
+    };
+    return {
+      ...serverOptions,
+      cloud: () => this.#start(cloud),
+      requestContextMiddleware: chain(middleware, requestContextMiddleware),
+    };
+  }
+
+  /**
+   * Waits for notifications under way (at most `drainTimeoutMs`), takes the hooks out of force and closes all
+   * connections. Safe to call twice.
+   */
+  async stop(): Promise<void> {
+    const running = this.#running;
+    const configured = this.#configured;
+    this.#configured = undefined;
+    await running?.poller.stop();
+    if (running) await this.#drain(running.notifier);
+    this.#running = undefined;
+    configured?.seats.restore();
+    running?.restore();
+    await running?.client.close();
+  }
+
+  /** Runs inside ParseServer.start(), when the database is ready and before requests are answered. */
+  async #start(cloud: unknown): Promise<void> {
+    if (!this.#configured) return;
+    const { internals, seats } = this.#configured;
+    const { sdk } = internals;
+    const config = sdk.Server;
+    const logger = config.loggerController;
+    const store = new DatabaseHookStore({ database: config.database, clock: this.#clock, logger });
+    const box = createSecretBox(await this.#keyMaterial(config.masterKey), this.#clock);
+    const registry = new HookRegistry({ store, box, logger, defaults: this.#options.defaults as HookSettings });
+    this.#running = this.#assemble(this.#configured, registry, store);
+    seats.beginCloudCode();
+    await runCloudCode(cloud, sdk);
+    await store.prepare();
+    registry.onChange(() => {
+      const inForce = registry.list().filter(hook => hook.settings.active);
+      seats.setHooked(new Map(inForce.map(hook => [hook.key, hook.hook.target])));
+    });
+    await this.#reconcile(registry, logger);
+    await registry.reload();
+    assertReadable(registry);
+    this.#running.poller.start();
+  }
+
+  #assemble({ internals, seats, depth }: Configured, registry: HookRegistry, store: DatabaseHookStore): Running {
+    const { sdk, hooksRouter } = internals;
+    const { webhookKey, hooksController, loggerController: logger } = sdk.Server;
+    const clock = this.#clock;
+    const { connectTimeoutMs, maxConnectionsPerOrigin, totalDeadlineMs, pollIntervalMs } = this.#options;
+    const client = createExchangeClient({ connectTimeoutMs, maxConnectionsPerOrigin });
+    const key = typeof webhookKey === 'string' && webhookKey !== '' ? webhookKey : undefined;
+    const caller = new HookCaller({ client, clock, logger, webhookKey: key });
+    const notifier = new Notifier(caller, logger);
+    const encoder = new RestEncoder(sdk);
+    const controller = createHooksController({
+      registry,
+      store,
+      sdk,
+      hasCloudCode: target => seats.hasCloudCode(target),
+    });
+    // In place: Parse Server hands this very object to its routers, whatever way it was started.
+    Object.assign(hooksController, controller);
+    const undoDeletes = answerDeletes(hooksRouter, other => other === hooksController);
+    return {
+      registry,
+      client,
+      notifier,
+      poller: new ChangePoller({ registry, clock, logger, intervalMs: pollIntervalMs }),
+      dispatcher: new HookDispatcher({
+        sdk,
+        encoder,
+        fields: new TriggerFields(sdk, encoder),
+        caller,
+        notifier,
+        deadline: new OperationDeadline(clock, totalDeadlineMs),
+        depth,
+        find: hookKey => registry.find(hookKey),
+      }),
+      api: createManagementApi(registry),
+      restore: () => {
+        undoDeletes();
+        // The built-in's methods are on its prototype: without ours they are back.
+        for (const name of Object.keys(controller)) Reflect.deleteProperty(hooksController, name);
+      },
+    };
+  }
+
+  async #reconcile(registry: HookRegistry, logger: Logger): Promise<void> {
+    const { hooks, deleteUndeclaredHooks } = this.#options;
+    if (hooks.length === 0 && !deleteUndeclaredHooks) return;
+    const { created, updated, undeclared, removed } = await registry.reconcile(hooks, deleteUndeclaredHooks);
+    const tell = (what: string, labels: readonly string[]): void => {
+      if (labels.length > 0) logger.info(`webhooks ${what}: ${labels.join(', ')}`);
+    };
+    tell('created as declared', created);
+    tell('updated as declared', updated);
+    tell('removed because not declared', removed);
+    const drift = undeclared.filter(label => !removed.includes(label));
+    if (drift.length > 0) logger.warn(`webhooks in the database that are not declared: ${drift.join(', ')}`);
+  }
+
+  async #keyMaterial(masterKey: unknown): Promise<string> {
+    if (this.#options.encryptionKey !== undefined) return this.#options.encryptionKey;
+    // Parse Server also takes a function that fetches the master key.
+    const value: unknown = typeof masterKey === 'function' ? await (masterKey as () => unknown)() : masterKey;
+    if (typeof value === 'string' && value !== '') return value;
+    throw new WebhookError('INVALID_OPTION', 'encryptionKey must be given: the master key is not a string');
+  }
+
+  async #drain(notifier: Notifier): Promise<void> {
+    let cancel = (): void => undefined;
+    const timeout = new Promise<void>(resolve => {
+      cancel = this.#clock.schedule(this.#options.drainTimeoutMs, resolve);
+    });
+    await Promise.race([notifier.drained(), timeout]);
+    cancel();
+  }
+}
+
+/** A wrong encryption key must be found at start, not by the first client. */
+function assertReadable(registry: HookRegistry): void {
+  const broken = registry.list().filter(hook => hook.broken?.code === 'BROKEN_SECRET');
+  if (broken.length === 0) return;
+  throw new WebhookError(
+    'BROKEN_SECRET',
+    `secrets of ${broken.map(hook => hook.label).join(', ')} cannot be decrypted: give the encryptionKey (or master key) they were stored with`,
+  );
+}
