@@ -34,6 +34,7 @@ async function startNode(database: FreshDatabase, applicationId: string): Promis
   const parseServer = new ParseServer({
     appId: applicationId,
     masterKey: 'master',
+    maintenanceKey: 'maintenance',
     serverURL,
     databaseURI: database.databaseURI,
     databaseOptions: database.databaseOptions,

@@ -46,6 +46,6 @@ function createDatabase(kind: DatabaseKind, { address }: AvailableService): Prom
     case 'mongodb':
       return createMongodbDatabase(address, databaseName);
     default:
-      throw new Error(`no database of kind ${kind satisfies never}`);
+      return kind satisfies never;
   }
 }

@@ -120,16 +120,24 @@ const behaviours = {
   'length-and-chunks': raw(
     'HTTP/1.1 200 OK\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n4\r\nfour\r\n0\r\n\r\n',
   ),
-  'early-hints': raw(
-    'HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}',
-  ),
+  'early-hints': (request, response) => {
+    response.writeProcessing();
+    response.writeEarlyHints({ link: '</a>; rel=preload' });
+    answerWith({ body: '{}' })(request, response);
+  },
   'unasked-continue': raw('HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}'),
   'unasked-upgrade': raw('HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n'),
-  trailers: raw(
-    'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-t\r\n\r\n2\r\n{}\r\n0\r\nx-t: 1\r\n\r\n',
-  ),
+  trailers: (_request, response) => {
+    response.writeHead(200, { trailer: 'x-t' });
+    response.write('{}');
+    response.addTrailers({ 'x-t': '1' });
+    response.end();
+  },
   'until-closed': raw('HTTP/1.0 200 OK\r\n\r\n{"success":1}', 'close'),
-  'repeated-headers': raw('HTTP/1.1 200 OK\r\nX-A: 1\r\nx-a: 2\r\nX-B: 3\r\ncontent-length: 0\r\n\r\n'),
+  'repeated-headers': (_request, response) => {
+    response.writeHead(200, ['X-A', '1', 'x-a', '2', 'X-B', '3']);
+    response.end();
+  },
   'closes-after-reply': (_request, response) => {
     const { socket } = response;
     response.end(success, () => socket?.end());
@@ -317,7 +325,10 @@ function redirectToItself(status: number): Respond {
   };
 }
 
-/** Writes bytes as they are, past Node's HTTP server. */
+/**
+ * Writes bytes as they are, past Node's HTTP server, which therefore answers nothing more on this connection:
+ * only for replies after which a client lets go of it.
+ */
 function raw(bytes: string, then: 'close' | 'stay' = 'stay'): Respond {
   return (_request, response) => {
     if (then === 'close') response.socket?.end(bytes, 'latin1');

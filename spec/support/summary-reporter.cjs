@@ -63,14 +63,7 @@ module.exports = class {
   }
 };
 
-for (const event of [
-  'onRunStart',
-  'onTestStart',
-  'onTestFileStart',
-  'onTestCaseResult',
-  'onTestResult',
-  'onTestFileResult',
-])
+for (const event of ['onRunStart', 'onTestStart', 'onTestCaseResult', 'onTestResult'])
   module.exports.prototype[event] = function (...values) {
     return this.forward(event, ...values);
   };

@@ -1,10 +1,10 @@
 // Names the failure of an exchange from the error that undici gave. Decides nothing about retries.
 import { ConnectFailure } from './connect-failure';
 import { errorCode } from './describe-error';
-import type { ExchangeFailureKind } from './exchange';
+import type { ExchangeFailureKind, ExchangePhase } from './exchange';
 
-/** The kind of failure behind an error that undici handed to a request. */
-export function classifyFailure(error: unknown): ExchangeFailureKind {
+/** The kind of failure behind an error that undici handed to a request in this phase. */
+export function classifyFailure(error: unknown, phase: ExchangePhase): ExchangeFailureKind {
   if (error instanceof ConnectFailure) return error.failure;
   const code = errorCode(error);
   switch (code) {
@@ -15,7 +15,10 @@ export function classifyFailure(error: unknown): ExchangeFailureKind {
       // undici 7.30 lib/dispatcher/client-h1.js uses one code for a closed connection ("other side closed",
       // "closed") and for an answer that it refuses: "bad response" (a 100 nobody asked for), "bad upgrade" (101).
       return isRefusedResponse(error) ? 'protocol' : 'reset';
-    case 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH': // shorter than announced
+    case 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH':
+      // In the body: shorter than announced. Before, undici gives this for whatever the parser refuses, once a
+      // content-length was read (Parser.createError): a reply with chunks besides, for instance.
+      return phase === 'body' ? 'reset' : 'protocol';
     case 'HPE_INVALID_EOF_STATE': // chunks without the last one
       return 'reset';
     default:

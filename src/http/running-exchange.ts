@@ -133,14 +133,16 @@ export class RunningExchange implements Dispatcher.DispatchHandler, ConnectionTa
 
   onResponseError(_controller: unknown, error: Error): void {
     this.#controller = undefined;
-    this.#releaseClient();
-    if (this.#settled) return;
-    if (this.#mayTryAgain(error)) {
+    const triesAgain = !this.#settled && this.#mayTryAgain(error);
+    if (!triesAgain) this.#fail(classifyFailure(error, this.#phase), describeError(error));
+    // Not within this call: undici asserts that a Client takes no request while it fails those that it has
+    // (lib/dispatcher/client.js, onError).
+    queueMicrotask(() => {
+      this.#releaseClient();
+      if (!triesAgain || this.#settled) return;
       this.#tries = 2;
       this.#pool.run(this);
-    } else {
-      this.#fail(classifyFailure(error), describeError(error));
-    }
+    });
   }
 
   onBodyComplete(body: Buffer): void {
