@@ -39,5 +39,8 @@ export function parseOptions(input: unknown): ResolvedOptions {
   let value: unknown = input;
   for (const name of path) value = (value as Record<string, unknown> | undefined)?.[name];
   const shown = path[0] === 'encryptionKey' || path[0] === 'hooks' ? '' : `, got ${describe(value)}`;
-  throw new WebhookError('INVALID_OPTION', `${path.join('.') || 'options'} is invalid: ${issue?.message ?? ''}${shown}`);
+  throw new WebhookError(
+    'INVALID_OPTION',
+    `${path.join('.') || 'options'} is invalid: ${issue?.message ?? ''}${shown}`,
+  );
 }

@@ -69,7 +69,10 @@ export class Webhooks {
    */
   configure<T extends object>(serverOptions: T): T {
     if (this.#configured) {
-      throw new WebhookError('INVALID_OPTION', 'configure() was called twice: one Webhooks serves one Parse Server');
+      throw new WebhookError(
+        'INVALID_OPTION',
+        'configure() was called twice: one Webhooks serves one Parse Server',
+      );
     }
     const { appId, cloud, requestContextMiddleware } = serverOptions as WrappedOptions;
     if (typeof appId !== 'string' || appId === '') {
@@ -121,7 +124,12 @@ export class Webhooks {
     const logger = config.loggerController;
     const store = new DatabaseHookStore({ database: config.database, clock: this.#clock, logger });
     const box = createSecretBox(await this.#keyMaterial(config.masterKey), this.#clock);
-    const registry = new HookRegistry({ store, box, logger, defaults: this.#options.defaults as HookSettings });
+    const registry = new HookRegistry({
+      store,
+      box,
+      logger,
+      defaults: this.#options.defaults as HookSettings,
+    });
     this.#running = this.#assemble(this.#configured, registry, store);
     seats.beginCloudCode();
     await runCloudCode(cloud, sdk);
@@ -136,7 +144,11 @@ export class Webhooks {
     this.#running.poller.start();
   }
 
-  #assemble({ internals, seats, depth }: Configured, registry: HookRegistry, store: DatabaseHookStore): Running {
+  #assemble(
+    { internals, seats, depth }: Configured,
+    registry: HookRegistry,
+    store: DatabaseHookStore,
+  ): Running {
     const { sdk, hooksRouter } = internals;
     const { webhookKey, hooksController, loggerController: logger } = sdk.Server;
     const clock = this.#clock;

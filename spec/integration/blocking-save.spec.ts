@@ -52,7 +52,9 @@ describeOnEachDatabase('a beforeSave hook', database => {
   it('keeps operations and other fields when the reply echoes the object of an update', async () => {
     const url = receiver.on('/echo', ({ body }) => ({ success: body.object }));
     await parse.registerHook({ className: 'Counter', triggerName: 'beforeSave', url });
-    const { body } = await parse.master('POST', '/classes/Counter', { body: { n: 1, tags: ['a'], other: 'x', when: { __type: 'Date', iso: '2020-01-01T00:00:00.000Z' } } });
+    const { body } = await parse.master('POST', '/classes/Counter', {
+      body: { n: 1, tags: ['a'], other: 'x', when: { __type: 'Date', iso: '2020-01-01T00:00:00.000Z' } },
+    });
     receiver.forget();
     const updated = await parse.client('PUT', `/classes/Counter/${body.objectId}`, {
       body: { n: { __op: 'Increment', amount: 5 }, tags: { __op: 'AddUnique', objects: ['b'] }, 'obj.a': 1 },

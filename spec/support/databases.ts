@@ -1,5 +1,6 @@
 // Databases for tests: a block run once on each kind, with databases of its own that it makes and drops.
 import { randomBytes } from 'node:crypto';
+import schemaCache from 'parse-server/lib/Adapters/Cache/SchemaCache';
 import { describeWithService } from './describe-with-service';
 import { createMongodbDatabase } from './mongodb-database';
 import { createPostgresDatabase } from './postgres-database';
@@ -18,7 +19,10 @@ export interface FreshDatabase {
 
 export interface TestDatabase {
   readonly kind: DatabaseKind;
-  /** Makes an empty database with a name that nothing else uses. */
+  /**
+   * Makes an empty database with a name that nothing else uses. Parse Servers of one process share one cache of
+   * classes, which this empties: start one on another database only when those on the last one have stopped.
+   */
   create(): Promise<FreshDatabase>;
 }
 
@@ -39,6 +43,7 @@ export function describeOnDatabase(
 }
 
 function createDatabase(kind: DatabaseKind, { address }: AvailableService): Promise<FreshDatabase> {
+  schemaCache.clear();
   const databaseName = `parse_test_${randomBytes(8).toString('hex')}`;
   switch (kind) {
     case 'postgres':

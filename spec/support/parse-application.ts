@@ -72,7 +72,8 @@ export async function startParseApplication(options: ApplicationOptions): Promis
       databaseOptions: database.databaseOptions,
       allowClientClassCreation: true,
       loggerAdapter: {
-        log: (level: string, message: unknown) => logs.push(`${level} ${typeof message === 'string' ? message : JSON.stringify(message)}`),
+        log: (level: string, message: unknown) =>
+          logs.push(`${level} ${typeof message === 'string' ? message : JSON.stringify(message)}`),
       },
       ...options.parse,
     }),
@@ -91,7 +92,11 @@ export async function startParseApplication(options: ApplicationOptions): Promis
   }
   app.use('/parse', parseServer.app);
 
-  async function call(method: string, path: string, { body, headers, sessionToken }: CallOptions): Promise<Answer> {
+  async function call(
+    method: string,
+    path: string,
+    { body, headers, sessionToken }: CallOptions,
+  ): Promise<Answer> {
     const response = await fetch(`${serverURL}${path}`, {
       method,
       redirect: 'manual',
@@ -118,7 +123,9 @@ export async function startParseApplication(options: ApplicationOptions): Promis
     client,
     master,
     registerHook: async hook => {
-      const answer = await master('POST', 'functionName' in hook ? '/hooks/functions' : '/hooks/triggers', { body: hook });
+      const answer = await master('POST', 'functionName' in hook ? '/hooks/functions' : '/hooks/triggers', {
+        body: hook,
+      });
       if (answer.status !== 200) throw new Error(`hook refused: ${JSON.stringify(answer.body)}`);
       return answer;
     },

@@ -17,7 +17,18 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   parse: ['events', 'blocking', 'wire', 'http', 'hooks', 'shared', 'errors.ts'],
   api: ['events', 'blocking', 'wire', 'http', 'hooks', 'shared', 'errors.ts'],
   'options.ts': ['hooks', 'shared', 'errors.ts'],
-  'webhooks.ts': ['parse', 'api', 'events', 'blocking', 'wire', 'http', 'hooks', 'shared', 'options.ts', 'errors.ts'],
+  'webhooks.ts': [
+    'parse',
+    'api',
+    'events',
+    'blocking',
+    'wire',
+    'http',
+    'hooks',
+    'shared',
+    'options.ts',
+    'errors.ts',
+  ],
   'index.ts': ['webhooks.ts', 'options.ts', 'hooks', 'errors.ts'],
   cli: ['index.ts'],
   dev: ['index.ts', 'shared'],
@@ -41,7 +52,11 @@ interface Import {
 
 function listFiles(folder: string): string[] {
   return readdirSync(folder, { withFileTypes: true }).flatMap(entry =>
-    entry.isDirectory() ? listFiles(join(folder, entry.name)) : entry.name.endsWith('.ts') ? [join(folder, entry.name)] : [],
+    entry.isDirectory()
+      ? listFiles(join(folder, entry.name))
+      : entry.name.endsWith('.ts')
+        ? [join(folder, entry.name)]
+        : [],
   );
 }
 
@@ -78,7 +93,9 @@ describe('the layers of src', () => {
   });
 
   it('names every folder', () => {
-    expect([...new Set(files.map(path => layerOf(relative(root, path))))].filter(layer => !(layer in allowed))).toEqual([]);
+    expect(
+      [...new Set(files.map(path => layerOf(relative(root, path))))].filter(layer => !(layer in allowed)),
+    ).toEqual([]);
   });
 
   it('keeps packages in their folders', () => {
@@ -90,7 +107,9 @@ describe('the layers of src', () => {
 
   it('has one barrel: only index.ts re-exports', () => {
     const barrels = files.filter(
-      path => relative(root, path) !== 'index.ts' && /^export (\*|\{[^}]*\}) from/m.test(readFileSync(path, 'utf8')),
+      path =>
+        relative(root, path) !== 'index.ts' &&
+        /^export (\*|\{[^}]*\}) from/m.test(readFileSync(path, 'utf8')),
     );
     expect(barrels).toEqual([]);
   });
