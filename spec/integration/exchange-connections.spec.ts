@@ -169,11 +169,16 @@ describe('a failed connection', () => {
 });
 
 describe('a connection that ends after bytes may have gone out', () => {
-  it('is not tried again when the receiver resets it without reading', async () => {
-    // undici writes in the very tick in which the connection stands, so "before the first byte" cannot be known.
+  it('is tried again only if the reset came while connecting, when the receiver resets without reading', async () => {
+    // The reset reaches us before or after the connection stands, as the kernel likes. undici writes in the tick
+    // in which it stands, so afterwards nobody can know that no byte was sent.
     const result = await open().exchange(receiver.url('resets-at-once'));
-    expect(result).toMatchObject({ kind: 'failure', failure: 'reset', phase: 'first-byte', tries: 1 });
-    expect(receiver.connections).toBe(1);
+    expect(result.tries).toBe(receiver.connections);
+    expect(result).toMatchObject(
+      result.kind === 'failure' && result.phase === 'connect'
+        ? { failure: 'connect', tries: 2 }
+        : { kind: 'failure', failure: 'reset', phase: 'first-byte' },
+    );
   });
 
   it('is not tried again when the receiver read a part and reset', async () => {

@@ -17,7 +17,6 @@ const timedOut = `timed out after ${hastyMs} ms`;
 const faults: readonly Fault[] = [
   { behaviour: 'refuses', told: 'connection failed' },
   { behaviour: 'unresolvable', told: 'name does not resolve' },
-  { behaviour: 'resets-at-once', told: 'connection was cut' },
   { behaviour: 'resets-before-headers', told: 'connection was cut' },
   { behaviour: 'closes-before-headers', told: 'connection was cut' },
   { behaviour: 'resets-mid-body', told: 'connection was cut' },
@@ -102,6 +101,15 @@ describeOnEachDatabase('a save whose receiver', database => {
       expect(warned).toHaveLength(1);
       expect(warned[0]).toMatch(/; allowed by its failurePolicy$/);
     });
+  });
+
+  it('resets each connection as soon as it is made is refused, whether the reset or the request was faster', async () => {
+    const answer = await stack.withHook(hookOf({ behaviour: 'resets-at-once' }, 'reject'), save);
+    expectRefusal(answer, {
+      code: 141,
+      error: expect.stringMatching(/ failed: connection (failed|was cut)$/),
+    });
+    expect((await stack.withHook(hookOf({ behaviour: 'resets-at-once' }, 'allow'), save)).status).toBe(201);
   });
 
   it.each(['redirect-301', 'redirect-302', 'redirect-307', 'redirect-308'] as const)(

@@ -242,7 +242,11 @@ export async function startMisbehavingReceiver(): Promise<MisbehavingReceiver> {
     track(socket);
     socket.resetAndDestroy();
   });
-  const silent = createTcpServer(track);
+  const silent = createTcpServer(socket => {
+    track(socket);
+    // Without reading, the end of the connection would not be noticed.
+    socket.resume();
+  });
   const tls = certificateNames.map(name => {
     const server = createTlsServer(
       { key: readCertificate('receiver.key'), cert: readCertificate(name) },

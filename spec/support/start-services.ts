@@ -48,11 +48,18 @@ async function tryStart(
   } catch (error) {
     return {
       available: false,
-      reason: error instanceof Error ? error.message : String(error),
+      reason: describeFailure(error),
       required: required.includes(name),
       missingTestName: `needs ${name}, which is not available`,
     };
   }
+}
+
+/** An AggregateError, such as a refused connection to each address of localhost, has no message of its own. */
+function describeFailure(error: unknown): string {
+  if (error instanceof AggregateError && error.message === '')
+    return error.errors.map(describeFailure).join(', ');
+  return error instanceof Error ? error.message : String(error);
 }
 
 /** A signal would end jest at once; an orderly exit tells the servers to stop. */

@@ -17,9 +17,10 @@ export interface ConnectionTask {
 export class ReceiverPool {
   readonly #createClient: () => Client;
   readonly #maxConnections: number;
-  readonly #clients: Client[] = [];
+  readonly #clients = new Set<Client>();
   readonly #free: Client[] = [];
   readonly #waiting = new Set<ConnectionTask>();
+  readonly #ending = new Set<Promise<void>>();
 
   constructor(options: { readonly createClient: () => Client; readonly maxConnections: number }) {
     this.#createClient = options.createClient;
@@ -28,9 +29,7 @@ export class ReceiverPool {
 
   /** True when no connection is open or being made and nobody waits: the pool can be dropped. */
   get isUnused(): boolean {
-    return (
-      this.#free.length === this.#clients.length && this.#clients.every(client => !client.stats.connected)
-    );
+    return this.#free.length === this.#clients.size && this.#free.every(client => !client.stats.connected);
   }
 
   /** Lends a client to the task, now or when one is given back. */
@@ -47,24 +46,44 @@ export class ReceiverPool {
 
   /** Gives a client back, once undici has said its last word on the request. */
   release(client: Client): void {
-    for (const task of this.#waiting) {
-      this.#waiting.delete(task);
-      // Not within this call: it comes from undici's parser, and a chain of tasks that fail at once would nest.
-      queueMicrotask(() => task.useClient(client));
-      return;
-    }
-    this.#free.push(client);
+    const task = this.#nextTask();
+    if (task === undefined) this.#free.push(client);
+    // Not within this call: it comes from undici's parser, and a chain of tasks that fail at once would nest.
+    else queueMicrotask(() => task.useClient(client));
+  }
+
+  /**
+   * Throws a client away with its connection, after the request on it was aborted.
+   *
+   * An aborted request stays in the queue of its Client, which connects anew for it alone and then drops it
+   * (undici 7.30 lib/dispatcher/client-h1.js, onHttpSocketClose): every timeout would open one more connection to
+   * a receiver that hangs.
+   */
+  discard(client: Client): void {
+    this.#clients.delete(client);
+    const ending = client.destroy().finally(() => this.#ending.delete(ending));
+    this.#ending.add(ending);
+    const task = this.#nextTask();
+    if (task !== undefined) this.run(task);
   }
 
   async destroy(): Promise<void> {
     this.#waiting.clear();
-    await Promise.all(this.#clients.map(client => client.destroy()));
+    await Promise.all([...this.#ending, ...[...this.#clients].map(client => client.destroy())]);
+  }
+
+  #nextTask(): ConnectionTask | undefined {
+    for (const task of this.#waiting) {
+      this.#waiting.delete(task);
+      return task;
+    }
+    return undefined;
   }
 
   #addClient(): Client | undefined {
-    if (this.#clients.length >= this.#maxConnections) return undefined;
+    if (this.#clients.size >= this.#maxConnections) return undefined;
     const client = this.#createClient();
-    this.#clients.push(client);
+    this.#clients.add(client);
     return client;
   }
 }

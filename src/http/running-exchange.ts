@@ -41,6 +41,7 @@ export class RunningExchange implements Dispatcher.DispatchHandler, ConnectionTa
   #tries = 1;
   #settled = false;
   #client: Client | undefined;
+  #clientIsSpent = false;
   #controller: Dispatcher.DispatchController | undefined;
   #cancelTimer: (() => void) | undefined;
   #onAbort: (() => void) | undefined;
@@ -196,7 +197,9 @@ export class RunningExchange implements Dispatcher.DispatchHandler, ConnectionTa
       this.#pool.cancel(this);
       this.#body?.discard();
       // Destroys the socket: what still comes on it would be taken for the answer to the next request.
-      this.#controller?.abort(cancelled);
+      const controller = this.#controller;
+      this.#clientIsSpent = controller !== undefined;
+      controller?.abort(cancelled);
     }
     this.#onSettled(this, result);
   }
@@ -204,7 +207,9 @@ export class RunningExchange implements Dispatcher.DispatchHandler, ConnectionTa
   #releaseClient(): void {
     const client = this.#client;
     this.#client = undefined;
-    if (client !== undefined) this.#pool.release(client);
+    if (client === undefined) return;
+    if (this.#clientIsSpent) this.#pool.discard(client);
+    else this.#pool.release(client);
   }
 
   #elapsedMs(): number {
