@@ -34,7 +34,7 @@ async function main() {
   await server.start();
   const app = express();
   app.use(mountPath, server.app);
-  const listener = http.createServer(app).listen(port);
+  const listener = http.createServer(app).listen(port, () => console.log(`ready on port ${port}`));
 
   // `docker stop` sends SIGTERM: no new requests, those under way are answered, calls are drained, the database is left.
   const stop = async () => {

@@ -522,13 +522,19 @@ describeOnEachDatabase('a reply', database => {
       '{"include":"constructor"}',
       '{"excludeKeys":"__proto__"}',
       '{"order":"$x"}',
-    ])('of %s is used or refused for a reason', async value => {
+    ])('of %s gets what a client gets that asks so itself', async value => {
+      const own = new URLSearchParams(
+        Object.entries(JSON.parse(value) as Record<string, unknown>).map(([name, part]) => [
+          name,
+          typeof part === 'string' ? part : JSON.stringify(part),
+        ]),
+      );
+      const asked = await stack.parse.client('GET', `/classes/Reply?${own.toString()}`);
       const answer = await answerTo('beforeFind', `{"success":${value}}`);
-      if (answer.status === 200) expect(answer.body.results).toEqual(expect.any(Array));
-      else {
-        expect(answer).toMatchObject({ status: 400, body: { code: expect.any(Number) } });
-        expect(answer.body.code).not.toBe(1);
-      }
+      expect({ status: answer.status, code: answer.body.code }).toEqual({
+        status: asked.status,
+        code: asked.body.code,
+      });
     });
   });
 
@@ -547,7 +553,7 @@ describeOnEachDatabase('a reply', database => {
     ['a broken date', '{"__type":"Date","iso":5}'],
     ['an unknown type', '{"__type":"Wormhole"}'],
     ['an op', '{"__op":"Explode"}'],
-    ['names of prototypes', '{"constructor":{"name":"x"},"toJSON":1,"toString":2,"then":3}'],
+    ['names of prototypes', '{"toJSON":1,"toString":2,"then":3,"valueOf":null}'],
     ['text beyond ASCII', '"😀 \\u0000 \\ud800"'],
     ['99 levels', `${'['.repeat(98)}${']'.repeat(98)}`],
   ])('to a function is its result: %s', async (_name, value) => {

@@ -2,8 +2,8 @@
 import { runInThisContext } from 'node:vm';
 
 export interface CrashWatch {
-  /** What happened so far, as text. */
-  readonly crashes: readonly string[];
+  /** What happened since the last call, as text. */
+  take(): readonly string[];
   stop(): void;
 }
 
@@ -16,7 +16,7 @@ export function watchForCrashes(): CrashWatch {
   real.on('uncaughtException', onException);
   real.on('unhandledRejection', onRejection);
   return {
-    crashes,
+    take: () => crashes.splice(0),
     stop: () => {
       real.off('uncaughtException', onException);
       real.off('unhandledRejection', onRejection);

@@ -13,7 +13,7 @@ export interface FreshDatabase {
   readonly databaseURI: string;
   /** Parse Server's option of this name, beside `databaseURI`. */
   readonly databaseOptions: Record<string, unknown>;
-  /** Removes it; sessions that are still open are cut off. */
+  /** Removes it; sessions that are still open 5 s later are cut off. */
   drop(): Promise<void>;
 }
 

@@ -17,7 +17,7 @@ export interface FaultStack {
   withHook<T>(hook: Hook, work: () => Promise<T>): Promise<T>;
   /** A URL of the well-behaved receiver that answers 200 with these bytes, or whatever the Reply says. */
   answering(answer: string | Buffer | Reply): string;
-  /** Fails unless the server still saves, with and without a hook, and nothing has crashed. */
+  /** Fails unless the server still saves, with and without a hook, and nothing has crashed since the last time. */
   expectAlive(): Promise<void>;
   stop(): Promise<void>;
 }
@@ -69,7 +69,7 @@ export async function startFaultStack(
         status: 201,
         body: { seen: true },
       });
-      expect(watch.crashes).toEqual([]);
+      expect(watch.take()).toEqual([]);
     },
     stop: async () => {
       await parse.stop();

@@ -4,7 +4,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import { createServer as createTcpServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { createServer as createTlsServer } from 'node:https';
-import { brotliCompressSync, deflateRawSync, deflateSync, gzipSync } from 'node:zlib';
+import { brotliCompressSync, constants, deflateRawSync, deflateSync, gzipSync } from 'node:zlib';
 
 export interface RecordedRequest {
   readonly method: string;
@@ -74,7 +74,8 @@ const behaviours = {
   },
   'brotli-bomb': (_request, response) => {
     response.writeHead(200, { 'content-encoding': 'br' });
-    response.end(brotliCompressSync(Buffer.alloc(128 * megabyte)));
+    const params = { [constants.BROTLI_PARAM_QUALITY]: 1 };
+    response.end(brotliCompressSync(Buffer.alloc(128 * megabyte), { params }));
   },
   'gzip-of-nothing': (_request, response) => {
     response.writeHead(200, { 'content-encoding': 'gzip' });

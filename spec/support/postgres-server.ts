@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startEmbeddedPostgres } from '../../src/dev/embedded-postgres';
-import { runOnPostgres } from './postgres-database';
+import { onPostgres } from './postgres-database';
 import type { StartedService } from './start-services';
 
 /** Throws if there is none. */
@@ -36,6 +36,6 @@ export async function startPostgres(): Promise<StartedService> {
 }
 
 async function readVersion(uri: string): Promise<string> {
-  const [row] = await runOnPostgres(uri, 'SHOW server_version');
+  const [row] = await onPostgres(uri, query => query('SHOW server_version'));
   return String(row?.['server_version']);
 }

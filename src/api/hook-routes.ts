@@ -2,11 +2,19 @@
 // Registration itself stays where Parse has it: POST /hooks/functions and /hooks/triggers.
 import { Router, type Request } from 'express';
 import { WebhookError } from '../errors';
-import { hookFields, hookObjectId, type HookTarget, type RowName } from '../hooks/hook';
-import { hookKey } from '../hooks/hook';
+import {
+  hookFields,
+  hookKey,
+  hookObjectId,
+  isRowOf,
+  parseRowName,
+  type HookTarget,
+  type RowName,
+} from '../hooks/hook';
 import { showSettings } from '../hooks/stored-settings';
 import type { InstalledHook } from '../hooks/installed-hook';
 import { unknownHook, type HookRegistry, type UnusableRow } from '../hooks/registry';
+import { describe } from '../hooks/hook-settings';
 import { parseFunctionTarget, parseTriggerTarget } from '../hooks/validate-hook';
 import { isJsonObject, type JsonObject } from '../shared/json';
 
@@ -18,7 +26,7 @@ export function createHookRoutes(registry: HookRegistry): Router {
 
   router.get('/hooks', async (request, response) => {
     await registry.refresh();
-    response.json(page(request, [...registry.list().map(showHook), ...registry.unusableRows().map(showUnusable)]));
+    response.json(page(request, listEntries(registry)));
   });
 
   for (const { path, targetOf } of [
@@ -27,10 +35,12 @@ export function createHookRoutes(registry: HookRegistry): Router {
   ]) {
     router.get(path, async (request, response) => {
       await registry.refresh();
-      const target = targetOf(request);
-      const hook = registry.find(hookKey(target));
-      if (!hook) throw unknownHook(target);
-      response.json(showHook(hook));
+      const name = rowNameOf(request);
+      const hook = registry.find(hookKey(name));
+      const unusable = registry.unusableRows().findLast(({ row }) => isRowOf(name, row));
+      if (hook) response.json(showHook(hook));
+      else if (unusable) response.json(showUnusable(unusable));
+      else throw unknownHook(name);
     });
     router.patch(path, async (request, response) => {
       const target = targetOf(request);
@@ -52,7 +62,7 @@ function showHook(hook: InstalledHook): JsonObject {
     ...(createdAt !== undefined && { createdAt }),
     ...(updatedAt !== undefined && { updatedAt }),
     ...hookFields(hook.hook),
-    ...(showSettings(settings) as unknown as JsonObject),
+    ...(showSettings(settings) as Readonly<Record<string, unknown>> as JsonObject),
     health: {
       state: broken === undefined ? 'installed' : 'broken',
       ...(broken !== undefined && { reason: broken.reason }),
@@ -60,36 +70,85 @@ function showHook(hook: InstalledHook): JsonObject {
       rejections: health.rejections,
       failures: health.failures,
       failedOpen: health.failedOpen,
-      ...(health.lastSuccessAt !== undefined && { lastSuccessAt: new Date(health.lastSuccessAt).toISOString() }),
-      ...(health.lastFailureAt !== undefined && { lastFailureAt: new Date(health.lastFailureAt).toISOString() }),
+      ...(health.lastSuccessAt !== undefined && {
+        lastSuccessAt: new Date(health.lastSuccessAt).toISOString(),
+      }),
+      ...(health.lastFailureAt !== undefined && {
+        lastFailureAt: new Date(health.lastFailureAt).toISOString(),
+      }),
       ...(health.lastFailure !== undefined && { lastFailure: health.lastFailure }),
     },
   };
 }
 
+/** A row that is left where it is: its names and url as they are, and why it is not called. */
 function showUnusable({ row, reason }: UnusableRow): JsonObject {
-  const { functionName, className, triggerName, url } = (isJsonObject(row) ? row : {}) as JsonObject;
-  return { functionName, className, triggerName, url, health: { state: 'refused', reason } };
+  const { functionName, className, triggerName, url } = isJsonObject(row) ? row : {};
+  const name = parseRowName(row);
+  return {
+    ...(name && { objectId: hookObjectId(name) }),
+    functionName,
+    className,
+    triggerName,
+    url,
+    health: { state: 'refused', reason },
+  };
 }
 
-/** `limit` (1..1000, default 100) and `cursor` (the `next` of the page before). Refuses other query parameters. */
-function page(request: Request, rows: readonly JsonObject[]): JsonObject {
-  for (const name of Object.keys(request.query)) {
-    if (name !== 'limit' && name !== 'cursor') throw new WebhookError('INVALID_HOOK', `unknown parameter ${name}`);
-  }
-  const limit = wholeNumber(request.query.limit, 'limit', defaultLimit);
-  const start = wholeNumber(request.query.cursor, 'cursor', 0);
-  if (limit < 1 || limit > maxLimit) {
-    throw new WebhookError('INVALID_HOOK', `limit must be in 1..${maxLimit}, got ${limit}`);
-  }
-  const end = start + limit;
-  return { results: rows.slice(start, end), ...(end < rows.length && { next: String(end) }) };
+interface ListEntry {
+  /** Its place in the list: the order of rows in a table changes when one is updated. */
+  readonly place: string;
+  readonly shown: JsonObject;
 }
 
-function wholeNumber(value: unknown, name: string, absent: number): number {
-  if (value === undefined) return absent;
-  if (typeof value === 'string' && /^\d{1,9}$/.test(value)) return Number(value);
-  throw new WebhookError('INVALID_HOOK', `${name} must be a whole number`);
+function listEntries(registry: HookRegistry): readonly ListEntry[] {
+  const installed = registry.list().map(hook => ({ place: hook.key, shown: showHook(hook) }));
+  // Several may have one name, or none.
+  const refused = registry.unusableRows().map((each, at) => ({
+    place: `unusable/${String(at).padStart(9, '0')}`,
+    shown: showUnusable(each),
+  }));
+  return [...installed, ...refused].sort((a, b) => (a.place < b.place ? -1 : 1));
+}
+
+/** `limit` (1..1000, default 100) and `cursor` (the `next` of the page before). Refuses other parameters by name. */
+function page(request: Request, entries: readonly ListEntry[]): JsonObject {
+  const { limit: givenLimit, cursor, ...others } = parametersOf(request);
+  const [unknown] = Object.keys(others);
+  if (unknown !== undefined) throw new WebhookError('INVALID_HOOK', `unknown parameter ${describe(unknown)}`);
+  const limit = givenLimit === undefined ? defaultLimit : limitOf(givenLimit);
+  const after = cursor === undefined ? '' : placeOf(cursor);
+  const rest = entries.filter(({ place }) => place > after);
+  const results = rest.slice(0, limit);
+  const last = results.at(-1);
+  return {
+    results: results.map(({ shown }) => shown),
+    ...(last && results.length < rest.length && { next: Buffer.from(last.place).toString('base64url') }),
+  };
+}
+
+function limitOf(given: unknown): number {
+  const limit = typeof given === 'string' && /^\d{1,9}$/.test(given) ? Number(given) : given;
+  if (typeof limit === 'number' && Number.isInteger(limit) && limit >= 1 && limit <= maxLimit) return limit;
+  throw new WebhookError(
+    'INVALID_HOOK',
+    `limit must be an integer in 1..${maxLimit}, got ${describe(given)}`,
+  );
+}
+
+function placeOf(cursor: unknown): string {
+  const place = typeof cursor === 'string' ? Buffer.from(cursor, 'base64url').toString() : '';
+  if (place !== '' && Buffer.from(place).toString('base64url') === cursor) return place;
+  throw new WebhookError(
+    'INVALID_HOOK',
+    `cursor must be the next of an earlier answer, got ${describe(cursor)}`,
+  );
+}
+
+/** Of the query, or of the body of an SDK, which sends a GET as POST with `_method`. */
+function parametersOf(request: Request): Readonly<Record<string, unknown>> {
+  const body: unknown = request.body;
+  return { ...(isJsonObject(body) && body), ...request.query };
 }
 
 function bodyOf(request: Request): Readonly<Record<string, unknown>> {

@@ -22,18 +22,25 @@ function authOf(request: Request): ParseAuth {
 /** Lets the master key pass, and the read-only master key for GET. */
 export const requireMasterKey: RequestHandler = (request, _response, next) => {
   const { isMaster, isReadOnly } = authOf(request);
-  if (isMaster !== true) return next(new WebhookError('READ_ONLY', 'unauthorized: master key is required'));
-  if (isReadOnly === true && request.method !== 'GET') {
-    return next(new WebhookError('READ_ONLY', 'the read-only master key may not change webhooks'));
+  if (isMaster !== true) {
+    next(new WebhookError('READ_ONLY', 'unauthorized: master key is required'));
+  } else if (isReadOnly === true && request.method !== 'GET') {
+    next(new WebhookError('READ_ONLY', 'the read-only master key may not change webhooks'));
+  } else {
+    next();
   }
-  next();
 };
 
 export const notFound: RequestHandler = (request, response) => {
-  response.status(404).json({ code: parseCodes.objectNotFound, error: `no route ${request.method} ${request.path}` });
+  response
+    .status(404)
+    .json({ code: parseCodes.objectNotFound, error: `no route ${request.method} ${request.path}` });
 };
 
 export const answerError: ErrorRequestHandler = (error: unknown, _request, response, next) => {
-  if (!(error instanceof WebhookError)) return next(error);
-  response.status(statusOf[error.code] ?? 400).json({ code: error.parseCode, error: error.message });
+  if (error instanceof WebhookError) {
+    response.status(statusOf[error.code] ?? 400).json({ code: error.parseCode, error: error.message });
+  } else {
+    next(error);
+  }
 };

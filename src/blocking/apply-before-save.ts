@@ -3,6 +3,7 @@
 import { isJsonObject, type JsonObject, type JsonValue } from '../shared/json';
 import { isReference, isRestEqual } from '../shared/rest-equality';
 import { ancestorsOf, isFieldPath, valueAtPath } from './field-path';
+import { findUnstorable } from './storable-value';
 
 export type Overrides =
   | { readonly kind: 'overrides'; readonly values: Record<string, JsonValue> }
@@ -22,19 +23,6 @@ export interface ComputeOverridesInput {
 // with allowCustomObjectId off (RestWrite.js, runBeforeSaveTrigger).
 const ignoredKeys = new Set(['className', 'createdAt', 'updatedAt', 'objectId', '__type']);
 
-// MongoTransform.transformUpdateOperator and DatabaseController.collectRelationUpdates.
-const knownOps: ReadonlySet<unknown> = new Set([
-  'Delete',
-  'Increment',
-  'SetOnInsert',
-  'Add',
-  'AddUnique',
-  'Remove',
-  'AddRelation',
-  'RemoveRelation',
-  'Batch',
-]);
-
 /**
  * The keys that the receiver changed, with their new values or ops.
  *
@@ -52,12 +40,13 @@ export function computeOverrides({ reply, sent, mode }: ComputeOverridesInput): 
     if (value === undefined || ignoredKeys.has(key)) continue;
     // Also what keeps `values` an ordinary object: no name of Object.prototype passes.
     if (!isFieldPath(key)) return invalid(`${describeKey(key)} is no valid field name`);
-    if (isOp(value) && !knownOps.has(value.__op)) return invalid(`${describeKey(key)} has an unknown __op`);
     if (mode === 'merge') {
       const before = valueAtPath(sent, key);
       if (before === undefined && (value === null || isDelete(value))) continue;
       if (isRestEqual(before, value)) continue;
     }
+    const fault = findUnstorable(key, value);
+    if (fault !== undefined) return invalid(`${describeKey(key)} ${fault}`);
     values[key] = toPointers(value);
   }
   return { kind: 'overrides', values };

@@ -50,7 +50,12 @@ type Answer<T> =
   | { readonly kind: 'use'; readonly value: T }
   | { readonly kind: 'unchanged' }
   | { readonly kind: 'rejected'; readonly code: number; readonly message: JsonValue }
-  | { readonly kind: 'failed'; readonly failure: FailureKind; readonly detail: string; readonly timeoutMs?: number };
+  | {
+      readonly kind: 'failed';
+      readonly failure: FailureKind;
+      readonly detail: string;
+      readonly timeoutMs?: number;
+    };
 
 export class HookCaller {
   readonly #parts: CallerParts;
@@ -63,7 +68,8 @@ export class HookCaller {
   concerns(hook: InstalledHook, call: HookCall): boolean {
     const { settings } = hook;
     if (!settings.active) return false;
-    if (settings.changed && call.changedKeys && !changedMatches(settings.changed, call.changedKeys)) return false;
+    if (settings.changed && call.changedKeys && !changedMatches(settings.changed, call.changedKeys))
+      return false;
     return !hook.matches || !call.fields.object || hook.matches(call.fields.object);
   }
 
@@ -78,7 +84,8 @@ export class HookCaller {
     interpret: Interpreter<T>,
   ): Promise<Verdict<T>> {
     const call = tryPrepare(prepare);
-    if (call.kind === 'ready' && !this.concerns(hook, call.call)) return { kind: 'unchanged', answered: false };
+    if (call.kind === 'ready' && !this.concerns(hook, call.call))
+      return { kind: 'unchanged', answered: false };
     const answer: Answer<T> =
       call.kind === 'ready' ? await this.#answer(hook, call.call, deadlineAt, interpret) : call.failure;
     this.#count(hook, answer);
@@ -105,18 +112,30 @@ export class HookCaller {
     const answer = await this.#answer(hook, call, deadlineAt, () => ({ kind: 'unchanged' }));
     this.#count(hook, answer);
     if (answer.kind === 'rejected') {
-      this.#parts.logger.warn(`webhook ${hook.label} answered with an error; the operation had already happened`);
+      this.#parts.logger.warn(
+        `webhook ${hook.label} answered with an error; the operation had already happened`,
+      );
     } else if (answer.kind === 'failed') {
-      this.#parts.logger.warn(`${failureMessage(hook.label, answer.failure, answer.timeoutMs)} (${answer.detail})`);
+      this.#parts.logger.warn(
+        `${failureMessage(hook.label, answer.failure, answer.timeoutMs)} (${answer.detail})`,
+      );
     }
   }
 
-  async #answer<T>(hook: InstalledHook, call: HookCall, deadlineAt: number, interpret: Interpreter<T>): Promise<Answer<T>> {
+  async #answer<T>(
+    hook: InstalledHook,
+    call: HookCall,
+    deadlineAt: number,
+    interpret: Interpreter<T>,
+  ): Promise<Answer<T>> {
     if (hook.broken !== undefined) return { kind: 'failed', failure: 'settings', detail: hook.broken.reason };
     if (call.depth > maxDepth) {
       return { kind: 'failed', failure: 'loop', detail: `depth ${call.depth} is above ${maxDepth}` };
     }
-    const timeoutMs = Math.min(hook.settings.timeoutMs, Math.ceil(deadlineAt - this.#parts.clock.monotonicMs()));
+    const timeoutMs = Math.min(
+      hook.settings.timeoutMs,
+      Math.ceil(deadlineAt - this.#parts.clock.monotonicMs()),
+    );
     if (timeoutMs < 1) return { kind: 'failed', failure: 'deadline', detail: 'totalDeadlineMs had passed' };
     const sent = selectKeys(call.fields, hook.settings);
     const body = tryEncode(sent);
@@ -166,9 +185,18 @@ export class HookCaller {
   }
 }
 
-function judge<T>(result: ExchangeResult, timeoutMs: number, interpret: (value: JsonValue) => Interpretation<T>): Answer<T> {
+function judge<T>(
+  result: ExchangeResult,
+  timeoutMs: number,
+  interpret: (value: JsonValue) => Interpretation<T>,
+): Answer<T> {
   if (result.kind === 'failure') {
-    return { kind: 'failed', failure: result.failure, detail: `${result.phase}: ${result.detail}`, timeoutMs };
+    return {
+      kind: 'failed',
+      failure: result.failure,
+      detail: `${result.phase}: ${result.detail}`,
+      timeoutMs,
+    };
   }
   const reply = decodeReply(result.status, result.body);
   switch (reply.kind) {
@@ -189,7 +217,11 @@ function interpretSafely<T>(value: JsonValue, interpret: (value: JsonValue) => I
     interpretation = interpret(value);
   } catch (error) {
     // The value is the receiver's: whatever it makes an interpreter throw must end as a failure of that receiver.
-    return { kind: 'failed', failure: 'invalid-reply', detail: error instanceof Error ? error.message : 'unreadable' };
+    return {
+      kind: 'failed',
+      failure: 'invalid-reply',
+      detail: error instanceof Error ? error.message : 'unreadable',
+    };
   }
   return interpretation.kind === 'invalid'
     ? { kind: 'failed', failure: 'invalid-reply', detail: interpretation.detail }

@@ -37,7 +37,9 @@ export class Notifier {
     if (!this.#caller.concerns(hook, call)) return;
     if (this.#waiting.length + this.#running >= maxPending) {
       if (this.#dropped++ % 1000 === 0) {
-        this.#logger.error(`webhook ${hook.label}: more than ${maxPending} notifications wait; dropped ${this.#dropped} so far`);
+        this.#logger.error(
+          `webhook ${hook.label}: more than ${maxPending} notifications wait; dropped ${this.#dropped} so far`,
+        );
       }
       return;
     }
@@ -61,6 +63,7 @@ export class Notifier {
         this.#fill();
       });
     }
-    if (this.#running === 0 && this.#waiting.length === 0) for (const resolve of this.#idle.splice(0)) resolve();
+    if (this.#running === 0 && this.#waiting.length === 0)
+      for (const resolve of this.#idle.splice(0)) resolve();
   }
 }

@@ -6,6 +6,13 @@ import type { Clock } from '../shared/clock';
 /** The order in which one find or delete passes its blocking triggers (parse-server lib/rest.js `del`). */
 const phases = ['beforeFind', 'afterFind', 'beforeDelete'];
 
+/** What runs now, seen from the work inside it. */
+interface Operation {
+  readonly deadlineAt: number;
+  /** Set at its end: work that it left running in the background is on its own from then on. */
+  over: boolean;
+}
+
 interface Started {
   readonly phase: number;
   readonly deadlineAt: number;
@@ -14,7 +21,7 @@ interface Started {
 export class OperationDeadline {
   readonly #clock: Clock;
   readonly #totalMs: number;
-  readonly #outer = new AsyncLocalStorage<number>();
+  readonly #outer = new AsyncLocalStorage<Operation>();
   readonly #started = new WeakMap<object, Map<string, Started>>();
 
   constructor(clock: Clock, totalMs: number) {
@@ -27,14 +34,26 @@ export class OperationDeadline {
    * beforeFind, afterFind and beforeDelete one after the other: they share one deadline when they come with the same
    * `request` object (Parse's per-request Config) and class; a phase that is not later than the last starts anew.
    */
-  run<T>(operation: { request: object | undefined; className: string; triggerName: string }, work: (deadlineAt: number) => T): T {
+  async run<T>(
+    operation: { request: object | undefined; className: string; triggerName: string },
+    work: (deadlineAt: number) => Promise<T>,
+  ): Promise<T> {
     const outer = this.#outer.getStore();
-    if (outer !== undefined) return work(outer);
+    if (outer && !outer.over) return work(outer.deadlineAt);
     const deadlineAt = this.#continued(operation) ?? this.#clock.monotonicMs() + this.#totalMs;
-    return this.#outer.run(deadlineAt, () => work(deadlineAt));
+    const running: Operation = { deadlineAt, over: false };
+    try {
+      return await this.#outer.run(running, () => work(deadlineAt));
+    } finally {
+      running.over = true;
+    }
   }
 
-  #continued(operation: { request: object | undefined; className: string; triggerName: string }): number | undefined {
+  #continued(operation: {
+    request: object | undefined;
+    className: string;
+    triggerName: string;
+  }): number | undefined {
     const { request, className, triggerName } = operation;
     const phase = phases.indexOf(triggerName);
     if (!request || phase < 0) return undefined;

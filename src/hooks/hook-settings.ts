@@ -59,7 +59,8 @@ const partialShape = fullShape.partial();
 export type HookSettings = { readonly [K in keyof z.infer<typeof fullShape>]?: z.infer<typeof fullShape>[K] };
 
 /** All settings with a value; optional are only those whose default is "none". */
-export type ResolvedSettings = Required<Omit<HookSettings, OptionalSetting>> & Pick<HookSettings, OptionalSetting>;
+export type ResolvedSettings = Required<Omit<HookSettings, OptionalSetting>> &
+  Pick<HookSettings, OptionalSetting>;
 type OptionalSetting = 'where' | 'changed' | 'keys' | 'excludeKeys';
 
 export const settingDefaults: ResolvedSettings = {
@@ -94,15 +95,15 @@ export function changeSettings(
   current: HookSettings,
   change: Readonly<Record<string, unknown>>,
 ): HookSettings {
-  const next: Record<string, unknown> = { ...current };
+  const next = new Map<string, unknown>(Object.entries(current));
   for (const [name, value] of Object.entries(change)) {
     if (!(settingNames as readonly string[]).includes(name)) {
       throw new WebhookError('INVALID_HOOK', `unknown field ${describe(name)}`);
     }
-    if (value === null || value === undefined) delete next[name];
-    else next[name] = name === 'headers' ? mergeHeaders(current.headers, value) : value;
+    if (value === null || value === undefined) next.delete(name);
+    else next.set(name, name === 'headers' ? mergeHeaders(current.headers, value) : value);
   }
-  return parseSettings(target, next);
+  return parseSettings(target, Object.fromEntries(next));
 }
 
 /** Checks settings as a whole. Throws INVALID_HOOK that names field and value. */
@@ -124,7 +125,8 @@ function assertFits(target: HookTarget, settings: HookSettings): void {
   const label = hookLabel(target);
   const oneObject = target.kind === 'trigger' && hasOneObject(target.className, target.triggerName);
   for (const name of ['where', 'changed'] as const) {
-    if (settings[name] && !oneObject) throw invalid(`${name} has no meaning for ${label}: it sends no single object`);
+    if (settings[name] && !oneObject)
+      throw invalid(`${name} has no meaning for ${label}: it sends no single object`);
   }
   if (settings.keys && settings.excludeKeys) throw invalid('keys and excludeKeys cannot both be given');
   const filtered = settings.keys ? 'keys' : settings.excludeKeys ? 'excludeKeys' : undefined;
@@ -137,11 +139,13 @@ function assertFits(target: HookTarget, settings: HookSettings): void {
     if (filter.kind === 'invalid') throw invalid(`where is invalid: ${filter.detail}`);
   }
   for (const name of Object.keys(settings.headers ?? {})) {
-    if (reservedHeaders.test(name)) throw invalid(`headers.${name} is set by Parse Server or HTTP and cannot be given`);
+    if (reservedHeaders.test(name))
+      throw invalid(`headers.${name} is set by Parse Server or HTTP and cannot be given`);
   }
   if (Object.keys(settings.headers ?? {}).length > 50) throw invalid('headers holds more than 50 names');
   for (const name of settings.forwardHeaders ?? []) {
-    if (credentialHeaders.test(name)) throw invalid(`forwardHeaders names ${name}: credentials are never forwarded`);
+    if (credentialHeaders.test(name))
+      throw invalid(`forwardHeaders names ${name}: credentials are never forwarded`);
   }
 }
 
@@ -150,7 +154,9 @@ function withLowerCaseNames(settings: HookSettings): HookSettings {
   return {
     ...settings,
     ...(headers && {
-      headers: Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value])),
+      headers: Object.fromEntries(
+        Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]),
+      ),
     }),
     ...(forwardHeaders && { forwardHeaders: forwardHeaders.map(name => name.toLowerCase()) }),
   };

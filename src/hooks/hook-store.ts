@@ -10,9 +10,14 @@ export interface SettingRow {
   readonly updatedAt: string;
 }
 
+/**
+ * Differs after every change of any node; compare for equality only. Undefined while a change is under way: what is
+ * read meanwhile may be half of it.
+ */
+export type StoreVersion = string | undefined;
+
 export interface StoredState {
-  /** Grows with every change of any node; compare for inequality only. */
-  readonly version: number;
+  readonly version: StoreVersion;
   /** Rows of `_Hooks` as they are: they may hold anything and, on PostgreSQL, repeat a target. */
   readonly hooks: readonly unknown[];
   readonly settings: readonly SettingRow[];
@@ -30,15 +35,17 @@ export interface HookWriter {
 }
 
 export interface HookStore {
-  /** Creates our own classes where they are missing. Safe to run on many nodes at once. */
+  /** Creates our own classes where they are missing and removes settings without a hook. Safe on many nodes at once. */
   prepare(): Promise<void>;
   /** One read by primary key: cheap enough to poll. */
-  readVersion(): Promise<number>;
+  readVersion(): Promise<StoreVersion>;
   readHooks(): Promise<readonly unknown[]>;
+  /** Waits a little for a change under way to end, and then takes what is there. */
   readAll(): Promise<StoredState>;
   /**
-   * Runs `work` while no other node or call changes hooks, then raises the version. Throws STORE_BUSY when the lock
-   * cannot be had in time. When `work` throws, the version is raised all the same: some of it may have been written.
+   * Runs `work` while no other node or call changes hooks, then changes the version. Throws STORE_BUSY when the lock
+   * cannot be had in time, or was lost before the last write. When `work` throws, the version changes all the same:
+   * some of it may have been written.
    */
   exclusively<T>(work: (writer: HookWriter) => Promise<T>): Promise<T>;
 }

@@ -18,8 +18,7 @@ export type HookTarget = FunctionTarget | TriggerTarget;
 
 /** The name of a row of `_Hooks`, which may be one that no hook can have today. */
 export type RowName =
-  | FunctionTarget
-  | { readonly kind: 'trigger'; readonly className: string; readonly triggerName: string };
+  FunctionTarget | { readonly kind: 'trigger'; readonly className: string; readonly triggerName: string };
 
 export interface Hook {
   readonly target: HookTarget;
@@ -63,11 +62,16 @@ export function isBlocking(target: HookTarget): boolean {
   return target.kind === 'function' || isBlockingTrigger(target.triggerName);
 }
 
-/** True for a row of `_Hooks` that stands on this target, whatever else it holds. */
-export function isRowOf(target: RowName, row: unknown): row is Readonly<Record<string, unknown>> {
-  if (typeof row !== 'object' || row === null) return false;
-  const fields = row as Record<string, unknown>;
-  return target.kind === 'function'
-    ? fields.functionName === target.functionName
-    : !fields.functionName && fields.className === target.className && fields.triggerName === target.triggerName;
+/** What a row of `_Hooks` stands on, whatever else it holds; undefined when it names nothing. `functionName` wins. */
+export function parseRowName(row: unknown): RowName | undefined {
+  if (typeof row !== 'object' || row === null) return undefined;
+  const { functionName, className, triggerName } = row as Record<string, unknown>;
+  if (functionName) return typeof functionName === 'string' ? { kind: 'function', functionName } : undefined;
+  if (typeof className !== 'string' || typeof triggerName !== 'string') return undefined;
+  return className && triggerName ? { kind: 'trigger', className, triggerName } : undefined;
+}
+
+export function isRowOf(target: RowName, row: unknown): boolean {
+  const name = parseRowName(row);
+  return name !== undefined && hookKey(name) === hookKey(target);
 }

@@ -2,9 +2,9 @@
 // Knows no Parse: who installs triggers listens to `onChange`.
 import { WebhookError } from '../errors';
 import type { Logger } from '../shared/logger';
-import { changeSettings, parseSettings, settingNames, type HookSettings } from './hook-settings';
+import { changeSettings, settingNames, type HookSettings } from './hook-settings';
 import { hookKey, hookLabel, isRowOf, type Hook, type HookTarget, type RowName } from './hook';
-import type { HookStore, HookWriter, SettingRow } from './hook-store';
+import type { HookStore, HookWriter, SettingRow, StoreVersion } from './hook-store';
 import { installHook, type BrokenSettings, type HookHealth, type InstalledHook } from './installed-hook';
 import type { SecretBox } from './secret-box';
 import { openSettings, sealSettings } from './stored-settings';
@@ -32,8 +32,9 @@ export class HookRegistry {
   readonly #reported = new Set<string>();
   #installed: ReadonlyMap<string, InstalledHook> = new Map();
   #unusable: readonly UnusableRow[] = [];
-  #version = -1;
-  #loading: Promise<void> | undefined;
+  #version: StoreVersion;
+  #lastLoad: Promise<void> = Promise.resolve();
+  #nextLoad: Promise<void> | undefined;
 
   constructor(parts: RegistryParts) {
     this.#parts = parts;
@@ -56,16 +57,23 @@ export class HookRegistry {
     return this.#unusable;
   }
 
-  /** Reads everything and puts it in force. Calls that overlap share one read that began after the last of them. */
-  async reload(): Promise<void> {
-    while (this.#loading) await this.#loading;
-    this.#loading = this.#load().finally(() => (this.#loading = undefined));
-    await this.#loading;
+  /** Reads everything and puts it in force. Calls that overlap share one read that begins after the last of them. */
+  reload(): Promise<void> {
+    if (this.#nextLoad) return this.#nextLoad;
+    const load = this.#lastLoad
+      .catch(() => undefined)
+      .then(() => {
+        this.#nextLoad = undefined;
+        return this.#load();
+      });
+    this.#lastLoad = this.#nextLoad = load;
+    return load;
   }
 
   /** Reloads if another node changed something. One read by primary key when nothing did. */
   async refresh(): Promise<void> {
-    if ((await this.#parts.store.readVersion()) !== this.#version) await this.reload();
+    const version = await this.#parts.store.readVersion();
+    if (version === undefined || version !== this.#version) await this.reload();
   }
 
   /** Registers a hook from a REST body: target, `url` and any settings. Throws DUPLICATE_HOOK, INVALID_HOOK, REFUSED_CLASS. */
@@ -74,23 +82,29 @@ export class HookRegistry {
     const given = settingsOf(declaration, extras);
     const settings = changeSettings(hook.target, {}, given);
     await this.#parts.store.exclusively(async writer => {
-      if (await hasRow(writer, hook.target)) throw duplicate(hook.target);
-      await this.#write(writer, hook, settings);
+      if (await hasUsableRow(writer, hook.target)) throw duplicate(hook.target);
+      await this.#writeNew(writer, hook, settings);
     });
     return this.#reloaded(hook.target);
   }
 
   /** Changes `url`, settings or both; what is not named stays. Throws UNKNOWN_HOOK, INVALID_HOOK. */
-  async update(target: HookTarget, change: { readonly url?: unknown; readonly settings?: Declaration }): Promise<InstalledHook> {
+  async update(
+    target: HookTarget,
+    change: { readonly url?: unknown; readonly settings?: Declaration },
+  ): Promise<InstalledHook> {
     const url = change.url === undefined ? undefined : parseUrl(change.url);
     await this.#parts.store.exclusively(async writer => {
-      if (!(await hasRow(writer, target))) throw unknownHook(target);
+      const row = (await writer.readHooks()).findLast(each => isRowOf(target, each));
+      if (row === undefined) throw unknownHook(target);
+      if (url === undefined) assertUsable(row);
+      const stored = await writer.readSetting(target);
+      const settings = change.settings
+        ? this.#seal(target, changeSettings(target, this.#openRow(target, stored), change.settings))
+        : (stored?.settings ?? '{}');
+      // Written for a new URL too: the row's updatedAt is the hook's.
+      await writer.writeSetting(target, settings);
       if (url !== undefined) await writer.writeHook({ target, url });
-      if (change.settings) {
-        const old = this.#openRow(target, await writer.readSetting(target));
-        const next = changeSettings(target, old, change.settings);
-        await writer.writeSetting(target, sealSettings(target, next, this.#parts.box));
-      }
     });
     return this.#reloaded(target);
   }
@@ -99,7 +113,8 @@ export class HookRegistry {
   async remove(target: RowName): Promise<void> {
     await this.#parts.store.exclusively(async writer => {
       const rows = await writer.readHooks();
-      if (!rows.some(row => isRowOf(target, row))) throw new WebhookError('HOOK_NOT_FOUND', 'Object not found.');
+      if (!rows.some(row => isRowOf(target, row)))
+        throw new WebhookError('HOOK_NOT_FOUND', 'Object not found.');
       await writer.removeHook(target);
       await writer.removeSetting(target);
     });
@@ -111,12 +126,10 @@ export class HookRegistry {
    * declared are told in the answer, and removed only if `removeOthers`.
    */
   async reconcile(declared: readonly Declaration[], removeOthers: boolean): Promise<Reconciliation> {
-    const wanted = declared.map(declaration => {
-      const hook = parseHook(declaration);
-      return { hook, settings: parseSettings(hook.target, settingsOf(declaration, 'refuse-unknown')) };
-    });
+    const wanted = declared.map(parseDeclared);
     const keys = new Set(wanted.map(({ hook }) => hookKey(hook.target)));
-    if (keys.size !== wanted.length) throw new WebhookError('INVALID_OPTION', 'hooks declares the same hook twice');
+    if (keys.size !== wanted.length)
+      throw new WebhookError('INVALID_OPTION', 'hooks declares the same hook twice');
     const result: Reconciliation = { created: [], updated: [], undeclared: [], removed: [] };
     await this.#parts.store.exclusively(async writer => {
       const rows = new Map<string, Hook>();
@@ -126,9 +139,13 @@ export class HookRegistry {
       }
       for (const { hook, settings } of wanted) {
         const row = rows.get(hookKey(hook.target));
-        if (row?.url === hook.url && (await this.#sameSettings(writer, hook.target, settings))) continue;
-        await this.#write(writer, hook, settings);
-        (row ? result.updated : result.created).push(hookLabel(hook.target));
+        if (!row) {
+          await this.#writeNew(writer, hook, settings);
+          result.created.push(hookLabel(hook.target));
+        } else if (row.url !== hook.url || !(await this.#sameSettings(writer, hook.target, settings))) {
+          await this.#write(writer, hook, settings);
+          result.updated.push(hookLabel(hook.target));
+        }
       }
       for (const [key, { target }] of rows) {
         if (keys.has(key)) continue;
@@ -145,15 +162,30 @@ export class HookRegistry {
 
   async #sameSettings(writer: HookWriter, target: HookTarget, settings: HookSettings): Promise<boolean> {
     const row = await writer.readSetting(target);
-    if (!row) return Object.keys(settings).length === 0;
-    return canonical(this.#openRow(target, row)) === canonical(settings);
+    try {
+      return canonical(this.#openRow(target, row)) === canonical(settings);
+    } catch (error) {
+      // What cannot be read is replaced by what is declared.
+      if (error instanceof WebhookError) return false;
+      throw error;
+    }
+  }
+
+  async #writeNew(writer: HookWriter, hook: Hook, settings: HookSettings): Promise<void> {
+    // What a hook of this name left behind, its createdAt too, is not this hook's.
+    if (await writer.readSetting(hook.target)) await writer.removeSetting(hook.target);
+    await this.#write(writer, hook, settings);
   }
 
   async #write(writer: HookWriter, hook: Hook, settings: HookSettings): Promise<void> {
-    // Settings first: a crash in between leaves settings without a hook, which the next registration overwrites,
+    // Settings first: a crash in between leaves settings without a hook, which the next registration or start removes,
     // and never a hook that runs without the settings it was given.
-    await writer.writeSetting(hook.target, sealSettings(hook.target, settings, this.#parts.box));
+    await writer.writeSetting(hook.target, this.#seal(hook.target, settings));
     await writer.writeHook(hook);
+  }
+
+  #seal(target: HookTarget, settings: HookSettings): string {
+    return sealSettings(target, settings, this.#parts.box);
   }
 
   #openRow(target: HookTarget, row: SettingRow | undefined): HookSettings {
@@ -202,13 +234,19 @@ export class HookRegistry {
     for (const listener of this.#listeners) listener();
   }
 
-  #readSettings(target: HookTarget, row: SettingRow | undefined): { settings: HookSettings; broken?: BrokenSettings } {
+  #readSettings(
+    target: HookTarget,
+    row: SettingRow | undefined,
+  ): { settings: HookSettings; broken?: BrokenSettings } {
     try {
       return { settings: this.#openRow(target, row) };
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       this.#reportOnce(`webhook ${hookLabel(target)} rejects every call: ${reason}`);
-      return { settings: {}, broken: { reason, code: error instanceof WebhookError ? error.code : undefined } };
+      return {
+        settings: {},
+        broken: { reason, code: error instanceof WebhookError ? error.code : undefined },
+      };
     }
   }
 
@@ -240,8 +278,24 @@ function settingsOf(declaration: Declaration, extras: 'refuse-unknown' | 'drop-u
   return Object.fromEntries(rest.filter(([name]) => (settingNames as readonly string[]).includes(name)));
 }
 
-async function hasRow(writer: HookWriter, target: HookTarget): Promise<boolean> {
+function parseDeclared(declaration: Declaration, at: number): { hook: Hook; settings: HookSettings } {
+  try {
+    const hook = parseHook(declaration);
+    return { hook, settings: changeSettings(hook.target, {}, settingsOf(declaration, 'refuse-unknown')) };
+  } catch (cause) {
+    if (!(cause instanceof WebhookError)) throw cause;
+    throw new WebhookError('INVALID_OPTION', `hooks.${at} is invalid: ${cause.message}`, { cause });
+  }
+}
+
+async function hasUsableRow(writer: HookWriter, target: HookTarget): Promise<boolean> {
   return (await writer.readHooks()).some(row => isRowOf(target, row) && parseHookRow(row).kind === 'hook');
+}
+
+function assertUsable(row: unknown): void {
+  const parsed = parseHookRow(row);
+  if (parsed.kind === 'unusable')
+    throw new WebhookError('INVALID_HOOK', `the hook has no usable url: ${parsed.reason}`);
 }
 
 function healthOf(previous: InstalledHook | undefined): { health?: HookHealth } {
@@ -266,7 +320,7 @@ function duplicate(target: HookTarget): WebhookError {
 }
 
 /** The built-in's words for a target without a hook. */
-export function unknownHook(target: HookTarget): WebhookError {
+export function unknownHook(target: RowName): WebhookError {
   return new WebhookError(
     'UNKNOWN_HOOK',
     target.kind === 'function'

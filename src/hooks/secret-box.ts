@@ -31,11 +31,17 @@ export function createSecretBox(keyMaterial: string, clock: Clock): SecretBox {
         const bytes = Buffer.from(body, 'base64url');
         const decipher = createDecipheriv('aes-256-gcm', key, bytes.subarray(0, ivBytes));
         decipher.setAAD(Buffer.from(context)).setAuthTag(bytes.subarray(ivBytes, ivBytes + tagBytes));
-        return decipher.update(bytes.subarray(ivBytes + tagBytes), undefined, 'utf8') + decipher.final('utf8');
+        return (
+          decipher.update(bytes.subarray(ivBytes + tagBytes), undefined, 'utf8') + decipher.final('utf8')
+        );
       } catch (cause) {
-        throw new WebhookError('BROKEN_SECRET', `a secret of ${context} cannot be decrypted: is encryptionKey the one it was stored with?`, {
-          cause,
-        });
+        throw new WebhookError(
+          'BROKEN_SECRET',
+          `a secret of ${context} cannot be decrypted: is encryptionKey the one it was stored with?`,
+          {
+            cause,
+          },
+        );
       }
     },
   };

@@ -19,13 +19,18 @@ export function openSettings(target: HookTarget, stored: string, box: SecretBox)
   if (headers === undefined) return parseSettings(target, rest);
   if (!isJsonObject(headers)) throw unreadable(target);
   const key = hookKey(target);
-  const open = mapValues(headers, (value, name) => box.open(String(value), `${key} header ${name}`));
+  const open = mapValues(headers, (value, name) => {
+    if (typeof value !== 'string') throw unreadable(target);
+    return box.open(value, `${key} header ${name}`);
+  });
   return parseSettings(target, { ...rest, headers: open });
 }
 
 /** Settings as the API shows them: header values hidden. */
 export function showSettings<T extends HookSettings>(settings: T): T {
-  return settings.headers ? { ...settings, headers: mapValues(settings.headers, () => hiddenValue) } : settings;
+  return settings.headers
+    ? { ...settings, headers: mapValues(settings.headers, () => hiddenValue) }
+    : settings;
 }
 
 function parseJson(stored: string, target: HookTarget): Record<string, unknown> {
@@ -42,6 +47,9 @@ function unreadable(target: HookTarget): WebhookError {
   return new WebhookError('INVALID_HOOK', `the stored settings of ${hookKey(target)} are unreadable`);
 }
 
-function mapValues<V, R>(record: Readonly<Record<string, V>>, map: (value: V, name: string) => R): Record<string, R> {
+function mapValues<V, R>(
+  record: Readonly<Record<string, V>>,
+  map: (value: V, name: string) => R,
+): Record<string, R> {
   return Object.fromEntries(Object.entries(record).map(([name, value]) => [name, map(value, name)]));
 }

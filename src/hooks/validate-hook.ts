@@ -2,7 +2,13 @@
 import { WebhookError } from '../errors';
 import { describe } from './hook-settings';
 import type { Hook, HookTarget } from './hook';
-import { isHookableClassName, isTriggerName, prototypeNames, triggerNames, whyRefused } from './trigger-rules';
+import {
+  isHookableClassName,
+  isTriggerName,
+  prototypeNames,
+  triggerNames,
+  whyRefused,
+} from './trigger-rules';
 
 /** What the built-in answers to a declaration that names neither kind of hook; kept word for word. */
 const invalidDeclaration = 'invalid hook declaration';
@@ -65,7 +71,17 @@ export function parseUrl(url: unknown): string {
     throw new WebhookError('INVALID_HOOK', `url must be a string, got ${describe(url)}`);
   }
   if (url.length > maxUrlLength) {
-    throw new WebhookError('INVALID_HOOK', `url must have at most ${maxUrlLength} characters, got ${url.length}`);
+    throw new WebhookError(
+      'INVALID_HOOK',
+      `url must have at most ${maxUrlLength} characters, got ${url.length}`,
+    );
+  }
+  // new URL() would drop these silently, and the row would then not say where the hook goes.
+  if (/[\s\p{Cc}]/u.test(url)) {
+    throw new WebhookError(
+      'INVALID_HOOK',
+      `url must hold no spaces and no control characters, got ${describe(url)}`,
+    );
   }
   let parsed: URL;
   try {
@@ -83,13 +99,13 @@ export function parseUrl(url: unknown): string {
 }
 
 export type ParsedRow =
-  | { readonly kind: 'hook'; readonly hook: Hook }
-  | { readonly kind: 'unusable'; readonly reason: string };
+  { readonly kind: 'hook'; readonly hook: Hook } | { readonly kind: 'unusable'; readonly reason: string };
 
 /** Reads a row of `_Hooks`, which may hold anything: the built-in checked nothing. Never throws. */
 export function parseHookRow(row: unknown): ParsedRow {
   try {
-    if (typeof row !== 'object' || row === null) throw new WebhookError('INVALID_HOOK', 'the row is not an object');
+    if (typeof row !== 'object' || row === null)
+      throw new WebhookError('INVALID_HOOK', 'the row is not an object');
     const fields = row as Record<string, unknown>;
     return { kind: 'hook', hook: { target: parseTarget(fields), url: parseUrl(fields.url) } };
   } catch (error) {

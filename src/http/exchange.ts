@@ -26,7 +26,10 @@ export type ExchangeFailureKind =
   | 'too-large' // the reply body passed maxReplyBytes
   | 'aborted'; // the caller's signal
 
-/** Where in its life the exchange was when it ended. */
+/**
+ * Where in its life the exchange was when it ended. `connect`: waiting for or making a connection, nothing sent.
+ * `first-byte`: the request is going or gone out, no reply status yet. `body`: status and headers are there.
+ */
 export type ExchangePhase = 'connect' | 'first-byte' | 'body' | 'done';
 
 export interface ExchangeReply {
@@ -37,7 +40,7 @@ export interface ExchangeReply {
   /** The body with its content-encoding (gzip, deflate, br) undone; at most maxReplyBytes. */
   readonly body: Buffer;
   readonly durationMs: number;
-  /** 1, or 2 when the connection failed before the first byte and was tried once more. */
+  /** 1, or 2 when the first connection failed and one more was made. Nothing is sent twice. */
   readonly tries: number;
 }
 
@@ -48,6 +51,7 @@ export interface ExchangeFailure {
   /** For operators' logs only: may name addresses. Never for clients. */
   readonly detail: string;
   readonly durationMs: number;
+  /** As in a reply; 0 when nothing was tried: a URL that cannot be, a signal aborted before, a closed client. */
   readonly tries: number;
 }
 

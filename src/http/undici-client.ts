@@ -14,7 +14,8 @@ export interface UndiciClientOptions extends ExchangeClientOptions {
   readonly clock?: Clock;
   /**
    * Resolves names in place of dns.lookup, at connect time: the place of an address guard. IP literals do not
-   * come here. May fail with a ConnectFailure, which says what the exchange reports.
+   * come here. Node asks for all addresses (`all: true`) and tries them in turn. May fail with a ConnectFailure,
+   * which then says what the exchange reports.
    */
   readonly lookup?: LookupFunction;
   /** PEM certificates trusted instead of Node's own roots. */
@@ -46,7 +47,7 @@ export function createExchangeClient(options: UndiciClientOptions = {}): Exchang
     ca: options.ca,
   });
   const pools = new Map<string, ReceiverPool>();
-  const targets = new Map<string, Target | undefined>();
+  const targets = new Map<string, Target>();
   const running = new Set<RunningExchange>();
   let sweepAt = poolsBeforeSweep;
   let closing: Promise<void> | undefined;
@@ -55,6 +56,7 @@ export function createExchangeClient(options: UndiciClientOptions = {}): Exchang
     const known = targets.get(url);
     if (known !== undefined) return known;
     const target = parseTarget(url);
+    if (target === undefined) return undefined;
     if (targets.size >= maxParsedUrls) targets.clear();
     targets.set(url, target);
     return target;

@@ -2,8 +2,17 @@
 // `_Hooks` has no key on PostgreSQL and no extra columns, so uniqueness, settings and the version are kept beside it.
 import { randomUUID } from 'node:crypto';
 import { WebhookError, parseCodes } from '../errors';
-import { hookKey, hookObjectId, isRowOf, type Hook, type HookTarget, type RowName } from '../hooks/hook';
-import type { HookStore, HookWriter, SettingRow, StoredState } from '../hooks/hook-store';
+import {
+  hookFields,
+  hookKey,
+  hookObjectId,
+  isRowOf,
+  parseRowName,
+  type Hook,
+  type HookTarget,
+  type RowName,
+} from '../hooks/hook';
+import type { HookStore, HookWriter, SettingRow, StoredState, StoreVersion } from '../hooks/hook-store';
 import type { Clock } from '../shared/clock';
 import type { Logger } from '../shared/logger';
 import type { DatabaseController } from './internals';
@@ -17,6 +26,9 @@ const stateId = 'registry';
 const lockLeaseMs = 10_000;
 /** How long a registration waits for the lock: longer than a dead node can hold it. */
 const lockWaitMs = 15_000;
+
+/** How often a read of everything is repeated because a change was under way. */
+const maxReads = 5;
 
 /** Master key only. */
 const masterOnly = { find: {}, get: {}, count: {}, create: {}, update: {}, delete: {}, addField: {} };
@@ -50,11 +62,16 @@ export class DatabaseHookStore implements HookStore {
     const state = { objectId: stateId, version: 0, lockOwner: 'none', lockExpiresAt: 0, ...this.#stamps() };
     // On PostgreSQL the class's table may appear a moment after its schema when another node creates it.
     await this.#database.create(stateClass, state).catch(ignore(parseCodes.duplicateValue));
+    await this.#removeStraySettings();
   }
 
-  async readVersion(): Promise<number> {
+  async readVersion(): Promise<StoreVersion> {
     const [state] = await this.#database.find(stateClass, { objectId: stateId }, { limit: 1 });
-    return typeof state?.version === 'number' ? state.version : 0;
+    const version = String(numberOf(state?.version));
+    if (state === undefined || state.lockOwner === 'none') return version;
+    // A holder that died, or could not tell the database that it was done, has written all it will.
+    const expired = numberOf(state.lockExpiresAt) < this.#clock.now();
+    return expired ? `${version} left by ${textOf(state.lockOwner)}` : undefined;
   }
 
   async readHooks(): Promise<readonly unknown[]> {
@@ -62,10 +79,14 @@ export class DatabaseHookStore implements HookStore {
   }
 
   async readAll(): Promise<StoredState> {
-    // The version first: a change between the reads is then seen as a change again, never missed.
-    const version = await this.readVersion();
-    const [hooks, settings] = await Promise.all([this.readHooks(), this.#database.find(settingClass, {})]);
-    return { version, hooks, settings: settings.map(parseSettingRow) };
+    for (let reads = 1; ; reads++) {
+      // The version first: a change between the reads is then seen as a change again, never missed.
+      const version = await this.readVersion();
+      const [hooks, settings] = await Promise.all([this.readHooks(), this.#database.find(settingClass, {})]);
+      const whole = version !== undefined && version === (await this.readVersion());
+      if (whole || reads === maxReads) return { version, hooks, settings: settings.map(parseSettingRow) };
+      await this.#pause(5 * reads);
+    }
   }
 
   async exclusively<T>(work: (writer: HookWriter) => Promise<T>): Promise<T> {
@@ -80,22 +101,29 @@ export class DatabaseHookStore implements HookStore {
 
   async #locked<T>(work: (writer: HookWriter) => Promise<T>): Promise<T> {
     const owner = randomUUID();
-    await this.#lock(owner);
+    const heldSince = await this.#lock(owner);
     try {
-      return await work(this.#writer());
+      return await work(this.#writer(heldSince + lockLeaseMs));
     } finally {
-      await this.#unlock(owner);
+      // What was written stays written: a database that went away costs the others the lease, not the caller the answer.
+      await this.#unlock(owner).catch((error: unknown) => {
+        this.#logger.warn(`webhooks: the lock on hooks is kept until it expires: ${String(error)}`);
+      });
     }
   }
 
-  /** Compare-and-set on one row: of all that try, the database lets one match `lockExpiresAt < now`. */
-  async #lock(owner: string): Promise<void> {
+  /**
+   * Compare-and-set on one row: of all that try, the database lets one match `lockExpiresAt < now`. Needs the clocks
+   * of all nodes to agree within the lease. Gives the monotonic instant from which the lease counts.
+   */
+  async #lock(owner: string): Promise<number> {
     const giveUpAt = this.#clock.monotonicMs() + lockWaitMs;
     for (;;) {
+      const triedAt = this.#clock.monotonicMs();
       const now = this.#clock.now();
       const free = { objectId: stateId, lockExpiresAt: { $lt: now } };
       const won = await this.#matched(free, { lockOwner: owner, lockExpiresAt: now + lockLeaseMs });
-      if (won) return;
+      if (won) return triedAt;
       if (this.#clock.monotonicMs() > giveUpAt) {
         throw new WebhookError('STORE_BUSY', 'hooks are being changed elsewhere; try again');
       }
@@ -122,42 +150,75 @@ export class DatabaseHookStore implements HookStore {
     }
   }
 
-  #writer(): HookWriter {
-    const database = this.#database;
+  /** Writes nothing after `leaseEndsAt` (monotonic): another node may hold the lock by then. */
+  #writer(leaseEndsAt: number): HookWriter {
+    const held = <Parts extends unknown[], T>(write: (...parts: Parts) => Promise<T>) => {
+      return async (...parts: Parts): Promise<T> => {
+        if (this.#clock.monotonicMs() < leaseEndsAt) return write(...parts);
+        throw new WebhookError(
+          'STORE_BUSY',
+          `a change of hooks took longer than ${lockLeaseMs} ms; try again`,
+        );
+      };
+    };
     return {
       readHooks: () => this.readHooks(),
       readSetting: async target => {
-        const [row] = await database.find(settingClass, { objectId: hookObjectId(target) }, { limit: 1 });
+        const [row] = await this.#database.find(
+          settingClass,
+          { objectId: hookObjectId(target) },
+          { limit: 1 },
+        );
         return row && parseSettingRow(row);
       },
-      writeHook: hook => this.#writeHook(hook),
-      removeHook: target => this.#removeRows(target),
-      writeSetting: (target, settings) => this.#writeSetting(target, settings),
-      removeSetting: async target => {
-        await database
-          .destroy(settingClass, { objectId: hookObjectId(target) })
-          .catch(ignore(parseCodes.objectNotFound));
-      },
+      writeHook: held((hook: Hook) => this.#writeHook(hook)),
+      removeHook: held((target: RowName) => this.#destroy(hooksClass, rowQuery(target))),
+      writeSetting: held((target: HookTarget, settings: string) => this.#writeSetting(target, settings)),
+      removeSetting: held((target: RowName) =>
+        this.#destroy(settingClass, { objectId: hookObjectId(target) }),
+      ),
     };
   }
 
-  async #writeHook({ target, url }: Hook): Promise<void> {
+  async #writeHook(hook: Hook): Promise<void> {
+    const { target, url } = hook;
+    const query = rowQuery(target);
     const rows = (await this.readHooks()).filter(row => isRowOf(target, row));
     if (rows.length === 1) {
-      await this.#database.update(hooksClass, rowQuery(target), { url });
+      await this.#database.update(hooksClass, query, { url });
       return;
     }
-    // None, or the several that the built-in leaves on PostgreSQL, where its upsert is a plain INSERT.
-    if (rows.length > 1) await this.#removeRows(target);
-    const row =
-      target.kind === 'function'
-        ? { functionName: target.functionName, url }
-        : { className: target.className, triggerName: target.triggerName, url };
-    await this.#database.update(hooksClass, rowQuery(target), row, { upsert: true });
+    // None, or the several that the built-in leaves on PostgreSQL, where its upsert is a plain INSERT. The new row
+    // comes before the old ones go: without any row a crash would leave the class without its hook.
+    const alike = rows.filter(row => (row as { url?: unknown }).url === url);
+    if (alike.length > 1) await this.#destroy(hooksClass, { ...query, url });
+    if (alike.length !== 1) {
+      await this.#database.update(hooksClass, hookFields(hook), hookFields(hook), { upsert: true });
+    }
+    if (rows.length > alike.length) await this.#destroy(hooksClass, { ...query, url: { $ne: url } });
   }
 
-  async #removeRows(target: RowName): Promise<void> {
-    await this.#database.destroy(hooksClass, rowQuery(target)).catch(ignore(parseCodes.objectNotFound));
+  async #destroy(className: string, query: object): Promise<void> {
+    await this.#database.destroy(className, query).catch(ignore(parseCodes.objectNotFound));
+  }
+
+  /**
+   * A crash between two writes, or the built-in at work meanwhile, leaves settings without a hook. They must not come
+   * back, secrets included, with the next hook of that name.
+   */
+  async #removeStraySettings(): Promise<void> {
+    if ((await this.#findStraySettings()).length === 0) return;
+    await this.exclusively(async () => {
+      for (const objectId of await this.#findStraySettings()) await this.#destroy(settingClass, { objectId });
+    });
+  }
+
+  async #findStraySettings(): Promise<readonly string[]> {
+    const settings = await this.#database.find(settingClass, {});
+    if (settings.length === 0) return [];
+    const names = (await this.readHooks()).map(parseRowName);
+    const keys = new Set(names.map(name => name && hookKey(name)));
+    return settings.filter(row => !keys.has(textOf(row.hook))).map(row => textOf(row.objectId));
   }
 
   async #writeSetting(target: HookTarget, settings: string): Promise<SettingRow> {
@@ -165,8 +226,8 @@ export class DatabaseHookStore implements HookStore {
     const stamps = this.#stamps();
     const [old] = await this.#database.find(settingClass, { objectId }, { limit: 1 });
     if (old) {
-      const updatedAt = { __type: 'Date', iso: stamps.updatedAt };
-      await this.#database.update(settingClass, { objectId }, { settings, updatedAt });
+      // A string, as RestWrite gives it: on PostgreSQL a REST date in this column is an invalid statement.
+      await this.#database.update(settingClass, { objectId }, { settings, updatedAt: stamps.updatedAt });
     } else {
       await this.#database.create(settingClass, { objectId, hook: hookKey(target), settings, ...stamps });
     }
@@ -203,7 +264,12 @@ export class DatabaseHookStore implements HookStore {
 function rowQuery(target: RowName): object {
   return target.kind === 'function'
     ? { functionName: target.functionName }
-    : { className: target.className, triggerName: target.triggerName };
+    : {
+        className: target.className,
+        triggerName: target.triggerName,
+        // A row that also names a function is that function's.
+        $or: [{ functionName: null }, { functionName: '' }],
+      };
 }
 
 function parseSettingRow(row: Readonly<Record<string, unknown>>): SettingRow {
@@ -213,6 +279,10 @@ function parseSettingRow(row: Readonly<Record<string, unknown>>): SettingRow {
     createdAt: isoOf(row.createdAt),
     updatedAt: isoOf(row.updatedAt),
   };
+}
+
+function numberOf(value: unknown): number {
+  return typeof value === 'number' ? value : 0;
 }
 
 function textOf(value: unknown): string {

@@ -4,11 +4,11 @@ import type { JsonObject, JsonValue } from '../shared/json';
 import type { ParseFile, ParseObject, ParseSdk } from './internals';
 
 /** Keys that never leave, by class; for every class also all keys that begin with an underscore. */
-const secretKeys: Readonly<Record<string, readonly string[]>> = {
-  _User: ['password', 'sessionToken', 'authData', 'hashed_password'],
-  _Session: ['sessionToken'],
-  _Installation: ['deviceToken'],
-};
+const secretKeys: ReadonlyMap<string, readonly string[]> = new Map([
+  ['_User', ['password', 'sessionToken', 'authData', 'hashed_password']],
+  ['_Session', ['sessionToken']],
+  ['_Installation', ['deviceToken']],
+]);
 
 /** Deeper values are not sent: JSON of such depth breaks receivers, and recursion here. */
 const maxDepth = 200;
@@ -88,33 +88,38 @@ export class RestEncoder {
 
   #structure(value: object, depth: number, seen: readonly ParseObject[]): JsonValue {
     if (Array.isArray(value)) return value.map(item => this.#value(item, depth + 1, seen) ?? null);
-    const prototype: unknown = Object.getPrototypeOf(value);
-    if (prototype === Object.prototype || prototype === null) return this.#plain(value, depth, seen);
     if (value instanceof Date) {
       return Number.isNaN(value.getTime()) ? null : { __type: 'Date', iso: value.toISOString() };
     }
     if (this.isObject(value)) return this.#nested(value, depth, seen);
     const { ACL, GeoPoint, Polygon, Relation, File } = this.#sdk;
     if (value instanceof File) return this.file(value);
-    if (value instanceof ACL || value instanceof GeoPoint || value instanceof Polygon || value instanceof Relation) {
+    if (
+      value instanceof ACL ||
+      value instanceof GeoPoint ||
+      value instanceof Polygon ||
+      value instanceof Relation
+    ) {
       return this.#value(value.toJSON(), depth, seen) ?? null;
     }
     if (Buffer.isBuffer(value)) return { __type: 'Bytes', base64: value.toString('base64') };
-    return this.#record(value, depth, seen);
+    return this.#plain(value, depth, seen);
   }
 
   /** A plain object may be an embedded object in REST form, whose secrets must stay here too. */
   #plain(value: object, depth: number, seen: readonly ParseObject[]): JsonObject {
     const { className } = value as { className?: unknown };
     return this.#record(
-      typeof className === 'string' && className in secretKeys ? withoutSecrets(className, value) : value,
+      typeof className === 'string' && secretKeys.has(className) ? withoutSecrets(className, value) : value,
       depth,
       seen,
     );
   }
 
   #nested(object: ParseObject, depth: number, seen: readonly ParseObject[]): JsonValue {
-    const loops = seen.some(other => other === object || (object.id !== undefined && sameObject(other, object)));
+    const loops = seen.some(
+      other => other === object || (object.id !== undefined && sameObject(other, object)),
+    );
     if (loops || Object.keys(object.attributes).length === 0) {
       return { __type: 'Pointer', className: object.className, objectId: object.id ?? null };
     }
@@ -133,7 +138,7 @@ export class RestEncoder {
 }
 
 function withoutSecrets(className: string, values: object): Record<string, unknown> {
-  const secrets = secretKeys[className];
+  const secrets = secretKeys.get(className);
   return Object.fromEntries(
     Object.entries(values).filter(([key]) =>
       key.startsWith('_') ? key === '__type' || key === '__op' : !secrets?.includes(key),

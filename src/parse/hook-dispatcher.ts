@@ -10,8 +10,8 @@ import { isJsonObject } from '../shared/json';
 import type { CallFields } from '../wire/call-fields';
 import type { CallDepth } from './call-depth';
 import type { RestEncoder } from './encode-value';
-import { asFileChange, asObjects, asQuery, asResult, asSave, onlyVeto } from './interpreters';
-import type { CloudHandler, ParseFile, ParseObject, ParseQuery, ParseRequest, ParseSdk } from './internals';
+import { asFileChange, asObjects, asQuery, asResult, asSave, asSubscription, onlyVeto } from './interpreters';
+import type { CloudHandler, ParseObject, ParseQuery, ParseRequest, ParseSdk } from './internals';
 import type { TriggerFields } from './trigger-fields';
 
 export interface DispatcherParts {
@@ -37,12 +37,11 @@ export class HookDispatcher {
     if (!hook) return cloud?.(request);
     const { target } = hook.hook;
     if (!hook.blocking) return this.#notify(hook, request, cloud);
-    const className = target.kind === 'trigger' ? target.className : '';
-    const triggerName = target.kind === 'trigger' ? target.triggerName : 'function';
-    return this.#parts.deadline.run({ request: request.config, className, triggerName }, async deadlineAt => {
-      if (target.kind === 'function') return this.#function(hook, target.functionName, request, cloud, deadlineAt);
-      return this.#trigger({ hook, target, request, deadlineAt, left: await cloud?.(request) });
-    });
+    if (target.kind === 'function') return this.#function(hook, target.functionName, request, cloud);
+    const { className, triggerName } = target;
+    return this.#parts.deadline.run({ request: request.config, className, triggerName }, async deadlineAt =>
+      this.#trigger({ hook, target, request, deadlineAt, left: await cloud?.(request) }),
+    );
   }
 
   async #function(
@@ -50,13 +49,16 @@ export class HookDispatcher {
     functionName: string,
     request: ParseRequest,
     cloud: CloudHandler | undefined,
-    deadlineAt: number,
   ): Promise<unknown> {
     const fields = (): CallFields => this.#parts.fields.ofFunction(hook, functionName, request);
-    const verdict = await this.#call({ hook, request, deadlineAt }, fields, asResult);
+    const operation = { request: request.config, className: '', triggerName: 'function' };
+    const verdict = await this.#parts.deadline.run(operation, deadlineAt =>
+      this.#call({ hook, request, deadlineAt }, fields, asResult),
+    );
     if (verdict.kind === 'use') return verdict.value;
-    // Not enforced or failed open: the application's own function, if there is one, answers.
-    return verdict.kind === 'unchanged' && !verdict.answered ? cloud?.(request) : undefined;
+    // Not enforced or failed open: the application's own function, if there is one, answers. It runs outside the
+    // deadline, as it would without a hook: it may take its time, and what it saves has deadlines of its own.
+    return verdict.answered ? undefined : cloud?.(request);
   }
 
   async #trigger(call: TriggerCall): Promise<unknown> {
@@ -100,14 +102,20 @@ export class HookDispatcher {
   }
 
   /** The object as cloud code left it, and the change that will be saved if nobody interferes. */
-  #pendingSave(request: ParseRequest, left: unknown): { object: ParseObject; save: Record<string, unknown> } | undefined {
+  #pendingSave(
+    request: ParseRequest,
+    left: unknown,
+  ): { object: ParseObject; save: Record<string, unknown> } | undefined {
     const { encoder, sdk } = this.#parts;
     const { object } = request;
     if (!encoder.isObject(object)) return undefined;
-    const returned: unknown = typeof left === 'object' && left !== null ? (left as { object?: unknown }).object : undefined;
+    const returned: unknown =
+      typeof left === 'object' && left !== null ? (left as { object?: unknown }).object : undefined;
     if (!isJsonObject(returned)) return { object, save: object._getSaveJSON() };
     // Cloud code may return `{object: REST}` instead of changing request.object: that is the change then.
-    const base = encoder.isObject(request.original) ? encoder.object(request.original) : { className: object.className };
+    const base = encoder.isObject(request.original)
+      ? encoder.object(request.original)
+      : { className: object.className };
     const rebuilt = sdk.Object.fromJSON({ ...base, ...(object.id !== undefined && { objectId: object.id }) });
     for (const [key, value] of Object.entries(returned)) rebuilt.set(key, sdk._decode(key, value));
     return { object: rebuilt, save: { ...returned } };
@@ -127,7 +135,7 @@ export class HookDispatcher {
   async #beforeSubscribe(call: TriggerCall): Promise<unknown> {
     const { sdk, fields } = this.#parts;
     const { hook, request, left } = call;
-    const verdict = await this.#call(call, () => fields.ofLiveQuery(hook, request), asQuery);
+    const verdict = await this.#call(call, () => fields.ofLiveQuery(hook, request), asSubscription);
     // The LiveQuery server reads request.query afterwards (ParseLiveQueryServer._handleSubscribe).
     if (verdict.kind === 'use' && request.query instanceof sdk.Query) {
       request.query = this.#changedQuery(request.query, verdict.value);
@@ -143,10 +151,11 @@ export class HookDispatcher {
     const { sdk, fields } = this.#parts;
     const { hook, request, left, target } = call;
     const objects: readonly unknown[] = Array.isArray(left) ? left : (request.objects ?? []);
+    let full: CallFields | undefined;
     const verdict = await this.#call(
       call,
-      () => fields.ofAfterFind(hook, request, objects),
-      asObjects(sdk, target.className),
+      () => (full = fields.ofAfterFind(hook, request, objects)),
+      (value, sent) => asObjects({ sdk, className: target.className, all: full?.objects ?? [] })(value, sent),
     );
     return verdict.kind === 'use' ? verdict.value : left;
   }
@@ -159,8 +168,8 @@ export class HookDispatcher {
     const file = left instanceof this.#parts.sdk.File ? left : request.file;
     if (verdict.kind === 'use' && file instanceof this.#parts.sdk.File) {
       const { metadata, tags } = verdict.value;
-      if (metadata) (file as ParseFile).setMetadata({ ...metadata });
-      if (tags) (file as ParseFile).setTags({ ...tags });
+      if (metadata) file.setMetadata({ ...metadata });
+      if (tags) file.setTags({ ...tags });
     }
     return left;
   }
@@ -179,7 +188,11 @@ export class HookDispatcher {
     return verdict;
   }
 
-  async #notify(hook: InstalledHook, request: ParseRequest, cloud: CloudHandler | undefined): Promise<unknown> {
+  async #notify(
+    hook: InstalledHook,
+    request: ParseRequest,
+    cloud: CloudHandler | undefined,
+  ): Promise<unknown> {
     const { fields, notifier } = this.#parts;
     try {
       return await cloud?.(request);

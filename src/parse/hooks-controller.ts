@@ -1,7 +1,7 @@
 // Takes the place of Parse Server's hooks controller behind /hooks/functions and /hooks/triggers, in place, so that
 // REST, /batch and directAccess all reach the registry with Parse Server's own authentication.
 import { WebhookError } from '../errors';
-import { hookFields, isRowOf, type HookFields, type RowName } from '../hooks/hook';
+import { hookFields, hookKey, parseRowName, type HookFields, type RowName } from '../hooks/hook';
 import type { HookStore } from '../hooks/hook-store';
 import type { InstalledHook } from '../hooks/installed-hook';
 import type { HookRegistry } from '../hooks/registry';
@@ -36,20 +36,25 @@ export function createHooksController(parts: ControllerParts): HooksController {
   return {
     // The built-in would install its own senders here; ours come in when cloud code starts.
     load: async () => undefined,
-    createHook: body => asParseError(sdk, async () => shown(await registry.create(fieldsOf(body), 'drop-unknown'))),
+    createHook: body =>
+      asParseError(sdk, async () => shown(await registry.create(fieldsOf(body), 'drop-unknown'))),
     updateHook: hook =>
       asParseError(sdk, async () => {
         const { url, ...names } = fieldsOf(hook);
         return shown(await registry.update(parseTarget(names), { url: url ?? '' }));
       }),
     getFunction: functionName =>
-      asParseError(sdk, async () => (await listFunctions(store)).find(row => row.functionName === functionName)),
-    getFunctions: () => asParseError(sdk, () => listFunctions(store)),
+      asParseError(sdk, async () =>
+        (await listRows(store, 'function')).find(row => row.functionName === functionName),
+      ),
+    getFunctions: () => asParseError(sdk, () => listRows(store, 'function')),
     getTrigger: (className, triggerName) =>
       asParseError(sdk, async () =>
-        (await listTriggers(store)).find(row => row.className === className && row.triggerName === triggerName),
+        (await listRows(store, 'trigger')).find(
+          row => row.className === className && row.triggerName === triggerName,
+        ),
       ),
-    getTriggers: () => asParseError(sdk, () => listTriggers(store)),
+    getTriggers: () => asParseError(sdk, () => listRows(store, 'trigger')),
     deleteFunction: functionName =>
       asParseError(sdk, async () => {
         const target = { kind: 'function', functionName: nameOf(functionName) } as const;
@@ -58,7 +63,11 @@ export function createHooksController(parts: ControllerParts): HooksController {
       }),
     deleteTrigger: (className, triggerName) =>
       asParseError(sdk, async () => {
-        const target = { kind: 'trigger', className: nameOf(className), triggerName: nameOf(triggerName) } as const;
+        const target = {
+          kind: 'trigger',
+          className: nameOf(className),
+          triggerName: nameOf(triggerName),
+        } as const;
         await registry.remove(target);
         return parts.hasCloudCode(target)
           ? { className: target.className, triggerName: target.triggerName }
@@ -67,21 +76,31 @@ export function createHooksController(parts: ControllerParts): HooksController {
   };
 }
 
+type HandleDelete = (this: unknown, request: HooksRouterRequest) => Promise<{ response: unknown }>;
+
 /**
  * Lets a delete answer with the cloud code that is in force again: the built-in router drops what the controller
  * answers. Only for applications whose controller is ours. The answer puts the built-in's method back.
  */
-export function answerDeletes(router: HooksRouterPrototype, isOurs: (controller: HooksController) => boolean): () => void {
-  const original = router.handleDelete;
-  router.handleDelete = async function handleDelete(this: unknown, request: HooksRouterRequest) {
+export function answerDeletes(
+  router: HooksRouterPrototype,
+  isOurs: (controller: HooksController) => boolean,
+): () => void {
+  const current = (): HandleDelete => Reflect.get(router, 'handleDelete');
+  const original = current();
+  let undone = false;
+  const answering: HandleDelete = async function (request) {
     const { hooksController } = request.config;
-    if (!isOurs(hooksController)) return original.call(this, request);
+    if (undone || !isOurs(hooksController)) return original.call(this, request);
     const { functionName, className, triggerName } = request.params;
     if (functionName !== undefined) return { response: await hooksController.deleteFunction(functionName) };
     return { response: await hooksController.deleteTrigger(className, triggerName) };
   };
+  router.handleDelete = answering;
   return () => {
-    router.handleDelete = original;
+    undone = true;
+    // Another application of this process may stand on top; ours then just passes on.
+    if (current() === answering) router.handleDelete = original;
   };
 }
 
@@ -97,27 +116,16 @@ export async function asParseError<T>(sdk: ParseSdk, work: () => Promise<T>): Pr
 
 type Row = Readonly<Record<string, unknown>>;
 
-async function listFunctions(store: HookStore): Promise<readonly Row[]> {
-  const rows = (await store.readHooks()).filter(isRow).filter(row => row.functionName);
-  return lastOfEach(rows, row => ({ kind: 'function', functionName: String(row.functionName) }));
-}
-
-async function listTriggers(store: HookStore): Promise<readonly Row[]> {
-  const rows = (await store.readHooks()).filter(isRow).filter(row => row.className && row.triggerName);
-  return lastOfEach(rows, row => ({
-    kind: 'trigger',
-    className: String(row.className),
-    triggerName: String(row.triggerName),
-  }));
-}
-
-/** One row per target, the last: the one in force where the built-in left several. Column objectId is MongoDB's own. */
-function lastOfEach(rows: readonly Row[], nameOfRow: (row: Row) => RowName): readonly Row[] {
-  return rows
-    .filter((row, at) => !rows.slice(at + 1).some(later => isRowOf(nameOfRow(row), later)))
-    .map(({ functionName, className, triggerName, url }) =>
-      functionName ? { functionName, url } : { className, triggerName, url },
-    );
+/** One row per name, the last: the one in force where the built-in left several. Rows without a name are left out. */
+async function listRows(store: HookStore, kind: RowName['kind']): Promise<readonly Row[]> {
+  const rows = new Map<string, Row>();
+  for (const row of (await store.readHooks()).filter(isRow)) {
+    const name = parseRowName(row);
+    if (name?.kind !== kind) continue;
+    const { kind: _kind, ...fields } = name;
+    rows.set(hookKey(name), { ...fields, url: row.url });
+  }
+  return [...rows.values()];
 }
 
 function isRow(row: unknown): row is Row {
@@ -134,4 +142,3 @@ function nameOf(value: unknown): string {
   if (typeof value !== 'string') throw new WebhookError('INVALID_HOOK', 'invalid hook declaration');
   return value;
 }
-

@@ -7,7 +7,9 @@ import type { ParseInternals } from './internals';
  * router 2.3.0 made `match()` return an object: every directAccess call and every /batch request then dies with
  * "Cannot convert undefined or null to object". Throws BROKEN_INSTALL.
  */
-export function assertUsableRouter(internals: Pick<ParseInternals, 'layerMatch' | 'routerVersion' | 'serverVersion'>): void {
+export function assertUsableRouter(
+  internals: Pick<ParseInternals, 'layerMatch' | 'routerVersion' | 'serverVersion'>,
+): void {
   if (internals.layerMatch() === true) return;
   throw new WebhookError(
     'BROKEN_INSTALL',

@@ -8,20 +8,30 @@ export type CloudHandler = (request: ParseRequest, response?: unknown) => unknow
 
 /** parse-server lib/triggers.js, the exports that this package calls or replaces. */
 export interface TriggersModule {
-  addFunction(name: string, handler: CloudHandler | undefined, validator: unknown, applicationId: string): void;
-  addTrigger(
+  addFunction: (
+    name: string,
+    handler: CloudHandler | undefined,
+    validator: unknown,
+    applicationId: string,
+  ) => void;
+  addTrigger: (
     type: string,
     className: string,
     handler: CloudHandler | undefined,
     applicationId: string,
     validator?: unknown,
-  ): void;
-  addConnectTrigger(type: string, handler: CloudHandler | undefined, applicationId: string, validator?: unknown): void;
-  removeFunction(name: string, applicationId: string): void;
-  removeTrigger(type: string, className: string, applicationId: string): void;
-  getFunction(name: string, applicationId: string): CloudHandler | undefined;
-  getTrigger(className: string, type: string, applicationId: string): CloudHandler | undefined;
-  _unregisterAll(): void;
+  ) => void;
+  addConnectTrigger: (
+    type: string,
+    handler: CloudHandler | undefined,
+    applicationId: string,
+    validator?: unknown,
+  ) => void;
+  readonly removeFunction: (name: string, applicationId: string) => void;
+  readonly removeTrigger: (type: string, className: string, applicationId: string) => void;
+  readonly getFunction: (name: string, applicationId: string) => CloudHandler | undefined;
+  readonly getTrigger: (className: string, type: string, applicationId: string) => CloudHandler | undefined;
+  _unregisterAll: () => void;
 }
 
 /** What triggers get from Parse Server; which fields are there depends on the trigger (lib/triggers.js). */
@@ -54,6 +64,7 @@ export interface ParseObject {
   readonly className: string;
   readonly attributes: Readonly<Record<string, unknown>>;
   set(key: string, value: unknown): unknown;
+  toJSON(): Record<string, unknown>;
   _getSaveJSON(): Record<string, unknown>;
 }
 
@@ -152,7 +163,13 @@ export function loadInternals(): ParseInternals {
   const fromHere = createRequire(__filename);
   const fromServer = createRequire(attempt('parse-server', () => fromHere.resolve('parse-server')));
   const triggers = attempt('parse-server/lib/triggers', () => fromServer('./triggers') as TriggersModule);
-  for (const name of ['addFunction', 'addTrigger', 'addConnectTrigger', 'removeFunction', 'removeTrigger'] as const) {
+  for (const name of [
+    'addFunction',
+    'addTrigger',
+    'addConnectTrigger',
+    'removeFunction',
+    'removeTrigger',
+  ] as const) {
     if (typeof triggers[name] !== 'function') throw moved(`triggers.${name}`);
   }
   const router = attempt(
@@ -163,9 +180,14 @@ export function loadInternals(): ParseInternals {
   if (typeof hooksRouter?.handleDelete !== 'function') throw moved('HooksRouter.handleDelete');
   const Layer = attempt(
     'router/lib/layer',
-    () => fromServer('router/lib/layer') as new (path: string, options: object, handler: () => void) => {
-      match(path: string): unknown;
-    },
+    () =>
+      fromServer('router/lib/layer') as new (
+        path: string,
+        options: object,
+        handler: () => void,
+      ) => {
+        match(path: string): unknown;
+      },
   );
   return {
     triggers,
@@ -181,14 +203,21 @@ function attempt<T>(what: string, load: () => T): T {
   try {
     return load();
   } catch (cause) {
-    throw new WebhookError('BROKEN_INSTALL', `parse-server-webhooks cannot load ${what}: is parse-server 9 installed?`, {
-      cause,
-    });
+    throw new WebhookError(
+      'BROKEN_INSTALL',
+      `parse-server-webhooks cannot load ${what}: is parse-server 9 installed?`,
+      {
+        cause,
+      },
+    );
   }
 }
 
 function moved(what: string): WebhookError {
-  return new WebhookError('BROKEN_INSTALL', `this parse-server has no ${what}: parse-server-webhooks needs >=9.0.0 <10`);
+  return new WebhookError(
+    'BROKEN_INSTALL',
+    `this parse-server has no ${what}: parse-server-webhooks needs >=9.0.0 <10`,
+  );
 }
 
 function versionOf(from: NodeJS.Require, name: string): string {

@@ -3,6 +3,7 @@
 import type { Interpretation, Interpreter } from '../blocking/hook-caller';
 import { computeOverrides, mergeIntoSave } from '../blocking/apply-before-save';
 import { isJsonObject, type JsonObject, type JsonValue } from '../shared/json';
+import { isRestEqual } from '../shared/rest-equality';
 import type { ParseObject, ParseSdk } from './internals';
 
 const unchanged = { kind: 'unchanged' } as const;
@@ -25,45 +26,97 @@ export function asSave(save: JsonObject, mode: 'merge' | 'replace'): Interpreter
   };
 }
 
-/** What a beforeFind or beforeSubscribe reply may change of a query. */
-const queryKeys = ['where', 'limit', 'skip', 'order', 'keys', 'excludeKeys', 'include'];
+/**
+ * beforeFind: the named parts of the query are replaced. What equals the query that was sent is no change, so that a
+ * receiver may answer with the whole query.
+ */
+export const asQuery: Interpreter<JsonObject> = (value, sent) =>
+  queryChange(value, sent.query ?? {}, ['where', 'limit', 'skip', 'order', 'keys', 'excludeKeys', 'include']);
 
-export const asQuery: Interpreter<JsonObject> = value => {
+/** beforeSubscribe: a subscription has no other parts. */
+export const asSubscription: Interpreter<JsonObject> = (value, sent) =>
+  queryChange(value, sent.query ?? {}, ['where', 'keys']);
+
+function queryChange(
+  value: JsonValue,
+  before: JsonObject,
+  changeable: readonly string[],
+): Interpretation<JsonObject> {
   if (!isJsonObject(value)) return unchanged;
-  const names = Object.keys(value);
-  if (names.length === 0) return unchanged;
-  const unknown = names.find(name => !queryKeys.includes(name));
-  if (unknown !== undefined) return invalid('a query cannot be changed by the key', unknown);
-  if (value.where !== undefined && !isJsonObject(value.where)) return { kind: 'invalid', detail: 'where is not an object' };
-  for (const name of ['limit', 'skip']) {
-    const number = value[name];
-    if (number !== undefined && !(Number.isInteger(number) && Number(number) >= 0)) {
-      return { kind: 'invalid', detail: `${name} is not a whole number` };
-    }
+  const change: Record<string, JsonValue> = {};
+  for (const [name, wanted] of Object.entries(value)) {
+    if (wanted === undefined || wanted === null || isRestEqual(wanted, before[name])) continue;
+    if (!changeable.includes(name)) return invalid('a query cannot be changed by the key', name);
+    if (before[name] === undefined && (wanted === '' || (wanted === 0 && name === 'skip'))) continue;
+    const problem = whyNoQueryPart(name, wanted);
+    if (problem !== undefined) return { kind: 'invalid', detail: problem };
+    change[name] = wanted;
   }
-  for (const name of ['order', 'keys', 'excludeKeys', 'include']) {
-    if (value[name] !== undefined && typeof value[name] !== 'string') {
-      return { kind: 'invalid', detail: `${name} is not a comma-separated string` };
-    }
-  }
-  return { kind: 'use', value };
-};
+  return Object.keys(change).length === 0 ? unchanged : { kind: 'use', value: change };
+}
 
-/** afterFind: an array replaces the results. Parse Server needs instances of its own Parse.Object. */
-export function asObjects(sdk: ParseSdk, className: string): Interpreter<readonly ParseObject[]> {
-  return value => {
+/** Parse Server takes a part of a changed query only when it is truthy: 0 and "" would leave the client's in force. */
+function whyNoQueryPart(name: string, value: JsonValue): string | undefined {
+  switch (name) {
+    case 'where':
+      return isJsonObject(value) ? undefined : 'where is not an object';
+    case 'limit':
+    case 'skip':
+      return Number.isInteger(value) && Number(value) > 0
+        ? undefined
+        : `${name} is not a whole number above 0`;
+    default:
+      return typeof value === 'string' && value !== ''
+        ? undefined
+        : `${name} is not a comma-separated string`;
+  }
+}
+
+export interface AfterFindInput {
+  readonly sdk: ParseSdk;
+  readonly className: string;
+  /** The results as the hook's settings found them, before `keys` and `excludeKeys` chose what to send. */
+  readonly all: readonly JsonObject[];
+}
+
+/**
+ * afterFind: an array replaces the results. Parse Server needs instances of its own Parse.Object. A result that was
+ * sent in part gets back what was not sent.
+ */
+export function asObjects({ sdk, className, all }: AfterFindInput): Interpreter<readonly ParseObject[]> {
+  return (value, sent) => {
     if (!Array.isArray(value)) return unchanged;
+    const unsent = unsentParts(all, sent.objects ?? []);
     const objects: ParseObject[] = [];
     for (const item of value as readonly JsonValue[]) {
       if (!isJsonObject(item)) return { kind: 'invalid', detail: 'a result is not an object' };
       const bad = Object.keys(item).find(key => !/^([A-Za-z][0-9A-Za-z_]*|__type)$/.test(key));
       if (bad !== undefined) return invalid('a result has the key', bad);
-      const { className: named, ...rest } = item;
-      if (named !== undefined && typeof named !== 'string') return { kind: 'invalid', detail: 'className is not a string' };
-      objects.push(sdk.Object.fromJSON({ ...rest, className: named ?? className }));
+      const { className: named = className, objectId } = item;
+      if (typeof named !== 'string') return { kind: 'invalid', detail: 'className is not a string' };
+      const rest = typeof objectId === 'string' ? unsent.get(`${named} ${objectId}`) : undefined;
+      const object = sdk.Object.fromJSON({ ...rest, ...item, className: named });
+      // Parse Server does the same with it where nobody catches: an unreadable date would end the process.
+      object.toJSON();
+      objects.push(object);
     }
     return { kind: 'use', value: objects };
   };
+}
+
+function unsentParts(
+  all: readonly JsonObject[],
+  sent: readonly JsonObject[],
+): ReadonlyMap<string, JsonObject> {
+  const parts = new Map<string, JsonObject>();
+  if (all === sent) return parts;
+  all.forEach((object, at) => {
+    const { className, objectId } = object;
+    if (typeof className !== 'string' || typeof objectId !== 'string') return;
+    const missing = Object.entries(object).filter(([key]) => !Object.hasOwn(sent[at] ?? {}, key));
+    if (missing.length > 0) parts.set(`${className} ${objectId}`, Object.fromEntries(missing));
+  });
+  return parts;
 }
 
 export interface FileChange {
@@ -76,7 +129,8 @@ export const asFileChange: Interpreter<FileChange> = value => {
   if (!isJsonObject(value)) return unchanged;
   const { metadata, tags } = value;
   if (metadata === undefined && tags === undefined) return unchanged;
-  if (metadata !== undefined && !isJsonObject(metadata)) return { kind: 'invalid', detail: 'metadata is not an object' };
+  if (metadata !== undefined && !isJsonObject(metadata))
+    return { kind: 'invalid', detail: 'metadata is not an object' };
   if (tags !== undefined && !isJsonObject(tags)) return { kind: 'invalid', detail: 'tags is not an object' };
   return { kind: 'use', value: { ...(metadata && { metadata }), ...(tags && { tags }) } };
 };

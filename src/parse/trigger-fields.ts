@@ -6,7 +6,7 @@ import { isJsonObject } from '../shared/json';
 import type { CallFields } from '../wire/call-fields';
 import { isRestEqual } from '../shared/rest-equality';
 import type { RestEncoder } from './encode-value';
-import type { ParseFile, ParseObject, ParseQuery, ParseRequest, ParseSdk } from './internals';
+import type { ParseObject, ParseQuery, ParseRequest, ParseSdk } from './internals';
 
 export class TriggerFields {
   readonly #sdk: ParseSdk;
@@ -21,12 +21,17 @@ export class TriggerFields {
     return {
       ...this.#common(hook, request),
       functionName,
-      params: this.#encoder.value(request.params) ?? {},
+      params: withoutCredentials(this.#encoder.value(request.params)),
     };
   }
 
   /** beforeSave: `object` is what is to be saved, `save` the pending change with its operations. */
-  ofBeforeSave(hook: InstalledHook, request: ParseRequest, object: ParseObject, save: JsonObject): CallFields {
+  ofBeforeSave(
+    hook: InstalledHook,
+    request: ParseRequest,
+    object: ParseObject,
+    save: JsonObject,
+  ): CallFields {
     const original = this.#objectOf(request.original);
     return {
       ...this.#trigger(hook, request),
@@ -43,7 +48,9 @@ export class TriggerFields {
       ...this.#trigger(hook, request),
       ...(object && { object }),
       ...(original && { original }),
-      ...(object && original && hookTriggerName(hook) === 'afterSave' && { update: changes(original, object) }),
+      ...(object &&
+        original &&
+        hookTriggerName(hook) === 'afterSave' && { update: changes(original, object) }),
       ...liveQueryFields(request),
     };
   }
@@ -66,7 +73,7 @@ export class TriggerFields {
     const { file, fileSize } = request;
     return {
       ...this.#trigger(hook, request),
-      ...(file instanceof this.#sdk.File && { file: this.#encoder.file(file as ParseFile) }),
+      ...(file instanceof this.#sdk.File && { file: this.#encoder.file(file) }),
       ...(typeof fileSize === 'number' && { fileSize }),
     };
   }
@@ -89,7 +96,8 @@ export class TriggerFields {
       master: request.master === true || request.useMasterKey === true,
       ...(this.#encoder.isObject(user) && { user: this.#user(hook, user) }),
       ...(typeof installationId === 'string' && { installationId }),
-      ...(isJsonObject(encodedContext) && Object.keys(encodedContext).length > 0 && { context: encodedContext }),
+      ...(isJsonObject(encodedContext) &&
+        Object.keys(encodedContext).length > 0 && { context: encodedContext }),
       ...(headers && { headers }),
     };
   }
@@ -110,7 +118,8 @@ export class TriggerFields {
 
   #objectOf(value: unknown): JsonObject | undefined {
     if (this.#encoder.isObject(value)) return this.#encoder.object(value);
-    if (value instanceof this.#sdk.Config) return { className: '@Config', params: this.#json(value.attributes) };
+    if (value instanceof this.#sdk.Config)
+      return { className: '@Config', params: this.#json(value.attributes) };
     return undefined;
   }
 
@@ -118,6 +127,30 @@ export class TriggerFields {
     const encoded: JsonValue | undefined = this.#encoder.value(value);
     return isJsonObject(encoded) ? encoded : {};
   }
+}
+
+/**
+ * What SDKs write into a body in place of headers. Parse Server takes it out (lib/middlewares.js handleParseHeaders)
+ * unless the application id came in a header: then it is left among the parameters.
+ */
+const bodyCredentials: readonly string[] = [
+  '_ApplicationId',
+  '_ClientVersion',
+  '_ContentType',
+  '_InstallationId',
+  '_JavaScriptKey',
+  '_MaintenanceKey',
+  '_MasterKey',
+  '_RevocableSession',
+  '_SessionToken',
+  '_context',
+  '_method',
+  '_noBody',
+];
+
+function withoutCredentials(params: JsonValue | undefined): JsonObject {
+  if (!isJsonObject(params)) return {};
+  return Object.fromEntries(Object.entries(params).filter(([name]) => !bodyCredentials.includes(name)));
 }
 
 function hookTriggerName(hook: InstalledHook): string {

@@ -4,18 +4,23 @@ import type { CloudHandler, ParseRequest, TriggersModule } from './internals';
 import { hookKey, type RowName } from '../hooks/hook';
 
 /** Runs what stands on a seat. `cloud` is the application's own handler, if it has one. */
-export type Dispatch = (key: string, request: ParseRequest, cloud: CloudHandler | undefined) => Promise<unknown>;
+export type Dispatch = (
+  key: string,
+  request: ParseRequest,
+  cloud: CloudHandler | undefined,
+) => Promise<unknown>;
 
 interface Seat {
   readonly target: RowName;
   cloud: CloudHandler | undefined;
+  /** The application's validator says `skipWithMasterKey`. */
+  masterSkipsCloud: boolean;
   hooked: boolean;
 }
 
 /** The answer object of cloud functions with two parameters (parse-server lib/Routers/FunctionsRouter.js). */
 interface ExpressStyleResponse {
   success(result: unknown): void;
-  error(error: unknown): void;
 }
 
 export class TriggerSeats {
@@ -58,6 +63,7 @@ export class TriggerSeats {
       original._unregisterAll();
       for (const seat of this.#seats.values()) {
         seat.cloud = undefined;
+        seat.masterSkipsCloud = false;
         if (seat.hooked) this.#sit(seat, undefined);
       }
     };
@@ -101,13 +107,20 @@ export class TriggerSeats {
     // A seat that only a hook took is taken over without Parse Server's warning about duplicates.
     if (seat.hooked && !seat.cloud) this.#stand(seat);
     seat.cloud = handler;
-    if (handler || seat.hooked) this.#sit(seat, validator);
-    else this.#originalAdd(target, undefined, validator);
+    seat.masterSkipsCloud = target.kind === 'trigger' && skipsWithMasterKey(validator);
+    if (handler || seat.hooked) {
+      this.#sit(seat, seat.masterSkipsCloud ? withoutSkip(validator) : validator);
+    } else {
+      this.#originalAdd(target, undefined, undefined);
+      // Parse Server would keep the name with nothing behind it, which breaks the schema of its GraphQL API.
+      this.#stand(seat);
+    }
   }
 
   #seatOf(key: string, target: RowName): Seat {
     let seat = this.#seats.get(key);
-    if (!seat) this.#seats.set(key, (seat = { target, cloud: undefined, hooked: false }));
+    if (!seat)
+      this.#seats.set(key, (seat = { target, cloud: undefined, masterSkipsCloud: false, hooked: false }));
     return seat;
   }
 
@@ -124,35 +137,62 @@ export class TriggerSeats {
     if (target.kind === 'function') {
       this.#original.addFunction(target.functionName, handler, validator, this.#applicationId);
     } else {
-      this.#original.addTrigger(target.triggerName, target.className, handler, this.#applicationId, validator);
+      this.#original.addTrigger(
+        target.triggerName,
+        target.className,
+        handler,
+        this.#applicationId,
+        validator,
+      );
     }
   }
 
   #handlerOf(seat: Seat): CloudHandler {
     const key = hookKey(seat.target);
-    const run = (request: ParseRequest): unknown =>
-      seat.hooked ? this.#dispatch(key, request, seat.cloud) : seat.cloud?.(request);
     // Parse Server gives functions with two parameters a response object and waits for it.
-    if (seat.target.kind !== 'function' || (seat.cloud?.length ?? 0) < 2) return request => run(request);
-    return (request, response) => {
-      if (!seat.hooked) return seat.cloud?.(request, response);
-      const { success, error } = response as ExpressStyleResponse;
-      const { cloud } = seat;
-      const promised: CloudHandler | undefined = cloud && (inner => answerOf(cloud, inner, response));
-      return this.#dispatch(key, request, promised).then(success, error);
+    if (seat.target.kind === 'function' && (seat.cloud?.length ?? 0) >= 2) {
+      return (request, response) => this.#runExpressStyle(seat, request, response as ExpressStyleResponse);
+    }
+    return request => {
+      const cloud = seat.masterSkipsCloud && request.master === true ? undefined : seat.cloud;
+      return seat.hooked ? this.#dispatch(key, request, cloud) : cloud?.(request);
     };
+  }
+
+  async #runExpressStyle(
+    seat: Seat,
+    request: ParseRequest,
+    response: ExpressStyleResponse,
+  ): Promise<unknown> {
+    const { cloud } = seat;
+    if (!seat.hooked) return cloud?.(request, response);
+    const ran = { own: false };
+    const own: CloudHandler | undefined =
+      cloud &&
+      (inner => {
+        ran.own = true;
+        return cloud(inner, response);
+      });
+    const result = await this.#dispatch(hookKey(seat.target), request, own);
+    if (!ran.own) response.success(result);
+    return ran.own ? result : undefined;
   }
 }
 
-/** Runs an express-style function as one that returns its result. */
-function answerOf(cloud: CloudHandler, request: ParseRequest, response: unknown): Promise<unknown> {
-  return new Promise((resolve, reject) => {
-    const wrapped = Object.create(response as object, {
-      success: { value: resolve },
-      error: { value: reject },
-    }) as unknown;
-    Promise.resolve(cloud(request, wrapped)).catch(reject);
-  });
+/**
+ * `skipWithMasterKey` is about the application's own trigger. Parse Server would leave out the whole seat, and with it
+ * the hook: so it is taken out of the validator, and the seat does the skipping.
+ */
+function skipsWithMasterKey(validator: unknown): boolean {
+  return (
+    typeof validator === 'object' &&
+    validator !== null &&
+    Boolean((validator as { skipWithMasterKey?: unknown }).skipWithMasterKey)
+  );
+}
+
+function withoutSkip(validator: unknown): object {
+  return { ...(validator as object), skipWithMasterKey: false };
 }
 
 function isBuiltInWebhook(handler: CloudHandler | undefined): boolean {

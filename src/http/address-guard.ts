@@ -1,0 +1,281 @@
+// Decides which addresses a call may go to, at connect time and on the address really used. Opens no connection.
+import { promises as dns, type LookupAddress, type LookupOptions } from 'node:dns';
+import { isIPv6, type LookupFunction } from 'node:net';
+import type { buildConnector } from 'undici';
+import { isInRange, parseIp, type IpAddress } from '../shared/ip-address';
+import {
+  compileNetworkPolicy,
+  type AddressPattern,
+  type CompiledPolicy,
+  type NetworkPolicy,
+} from '../shared/network-options';
+import { classifyAddress, findDestination } from './address-ranges';
+import { ConnectFailure } from './connect-failure';
+
+export interface Refusal {
+  readonly kind: 'refused';
+  /** `range`: a special range; `denied`: an entry of `deny`; `port`: not in `ports`; `url`: no URL to call at all. */
+  readonly reason: 'range' | 'denied' | 'port' | 'url';
+  /** For operators: may name addresses. Never for clients. */
+  readonly detail: string;
+}
+
+export type AddressVerdict = { readonly kind: 'allowed' } | Refusal;
+
+/** `undecided`: a name, of which the lookup decides at connect time. */
+export type Verdict = AddressVerdict | { readonly kind: 'undecided' };
+
+/** Where a connection is to go: what undici hands to a connector. `port` may be '' for the one of the protocol. */
+export interface Target {
+  readonly protocol: string;
+  readonly hostname: string;
+  readonly port: string;
+}
+
+/** Finds every address of a name; `hints` are those of dns.lookup. Rejects as dns.lookup does. */
+export type ResolveName = (hostname: string, hints: number) => Promise<readonly LookupAddress[]>;
+
+export interface AddressGuard {
+  /** Equal for policies that mean the same. */
+  readonly key: string;
+  /** Judges an IP address as node:net and getaddrinfo write it; a zone id is ignored. */
+  judgeAddress(address: string): AddressVerdict;
+  /** Judges scheme, credentials, port and host of a URL, without resolving a name. Never throws. */
+  judgeUrl(url: string): Verdict;
+  /** Judges port and host of a connection to be made, without resolving a name. */
+  judgeTarget(target: Target): Verdict;
+  /**
+   * Resolves a name for net.connect and tls.connect: hands on addresses only when all of them are allowed, and fails
+   * with an AddressRefusal otherwise. The socket connects to what it was handed; nothing resolves the name again.
+   */
+  readonly lookup: LookupFunction;
+}
+
+/** The failure of a connection that the guard refused. Trying again does not help. */
+export class AddressRefusal extends ConnectFailure {
+  readonly reason: Refusal['reason'];
+
+  constructor(refusal: Refusal) {
+    super('connect', refusal.detail, { retryable: false });
+    this.name = 'AddressRefusal';
+    this.reason = refusal.reason;
+  }
+}
+
+const allowed = { kind: 'allowed' } as const;
+const undecided = { kind: 'undecided' } as const;
+
+/**
+ * Compiles a policy into a guard. Throws an Error for a policy that parseNetworkOptions refuses.
+ * `resolve` takes the place of dns.lookup with `all: true`.
+ */
+export function createAddressGuard(
+  policy: NetworkPolicy,
+  { resolve = resolveWithSystem }: { readonly resolve?: ResolveName | undefined } = {},
+): AddressGuard {
+  const rules = compileNetworkPolicy(policy);
+  const lookups = new Map<string, Promise<readonly LookupAddress[]>>();
+
+  function judgeAddress(address: string): AddressVerdict {
+    return judgeResolved(rules, { address, name: undefined });
+  }
+
+  function judgeHost(hostname: string): Verdict {
+    if (parseIp(hostname) !== undefined) return judgeAddress(hostname);
+    const name = normalizeName(hostname);
+    const denied = rules.deny.some(entry => matchesName(entry, name));
+    return denied ? refuse('denied', `${name} is refused: an entry of deny says so`) : undecided;
+  }
+
+  function judgeTarget({ protocol, hostname, port }: Target): Verdict {
+    const number = port === '' ? (protocol === 'https:' ? 443 : 80) : Number(port);
+    if (!isPortAllowed(rules, number)) {
+      return refuse('port', `port ${number} of ${hostname} is refused: not in ports`);
+    }
+    return judgeHost(hostname.replace(/^\[(.*)\]$/, '$1'));
+  }
+
+  async function resolveVetted(hostname: string, hints: number): Promise<readonly LookupAddress[]> {
+    const verdict = judgeHost(hostname);
+    switch (verdict.kind) {
+      case 'refused':
+        throw new AddressRefusal(verdict);
+      case 'allowed':
+        return [{ address: hostname, family: isIPv6(hostname) ? 6 : 4 }];
+      case 'undecided':
+        break;
+      default:
+        return verdict satisfies never;
+    }
+    const name = normalizeName(hostname);
+    // Copied: what was judged must not change before it is used.
+    const addresses = (await resolve(hostname, hints)).map(({ address, family }) => ({ address, family }));
+    for (const { address } of addresses) {
+      const resolved = judgeResolved(rules, { address, name });
+      if (resolved.kind === 'refused') {
+        throw new AddressRefusal({ ...resolved, detail: `${name}: ${resolved.detail}` });
+      }
+    }
+    return addresses;
+  }
+
+  /**
+   * Connections that want the same name at once share one look-up. dns.lookup takes one of the four threads that the
+   * whole process has (UV_THREADPOOL_SIZE) for as long as a name server is silent.
+   */
+  function resolveShared(hostname: string, hints: number): Promise<readonly LookupAddress[]> {
+    const key = `${hints} ${hostname}`;
+    const running = lookups.get(key);
+    if (running !== undefined) return running;
+    const started = resolveVetted(hostname, hints).finally(() => lookups.delete(key));
+    lookups.set(key, started);
+    return started;
+  }
+
+  return {
+    key: rules.key,
+    judgeAddress,
+    judgeTarget,
+    judgeUrl: url => {
+      const parsed = URL.canParse(url) ? new URL(url) : undefined;
+      if (parsed === undefined) return refuse('url', 'the URL is not absolute and well-formed');
+      if (parsed.protocol !== 'http:' && parsed.protocol !== 'https:') {
+        return refuse('url', `the URL's scheme must be http or https, got ${parsed.protocol.slice(0, 40)}`);
+      }
+      if (parsed.username !== '' || parsed.password !== '') {
+        return refuse('url', 'the URL carries credentials');
+      }
+      return judgeTarget(parsed);
+    },
+    lookup: (hostname, options, callback) => {
+      // Out of the promise with nextTick: what the callback throws must not become a rejection.
+      resolveShared(hostname, options.hints ?? 0).then(
+        addresses => process.nextTick(() => answerLookup({ hostname, options, callback, addresses })),
+        (error: unknown) => process.nextTick(() => callback(toError(error), '')),
+      );
+    },
+  };
+}
+
+/** Puts the guard before a connector, for the hosts that no lookup sees: IP literals. Judges ports, too. */
+export function guardConnector(
+  guard: AddressGuard,
+  connect: buildConnector.connector,
+): buildConnector.connector {
+  return (target, callback) => {
+    const verdict = guard.judgeTarget(target);
+    if (verdict.kind !== 'refused') {
+      connect(target, callback);
+      return;
+    }
+    // Not within this call: undici's connect() has not returned yet.
+    queueMicrotask(() => callback(new AddressRefusal(verdict), null));
+  };
+}
+
+function judgeResolved(
+  rules: CompiledPolicy,
+  { address, name }: { readonly address: string; readonly name: string | undefined },
+): AddressVerdict {
+  const parsed = parseIp(address);
+  if (parsed === undefined) return refuse('range', `${JSON.stringify(address)} is refused: no IP address`);
+  const destination = findDestination(parsed);
+  const matches = (ip: IpAddress) => (entry: AddressPattern) =>
+    entry.kind === 'range' && isInRange(ip, entry);
+  if (rules.deny.some(matches(parsed)) || rules.deny.some(matches(destination))) {
+    return refuse('denied', `${address} is refused: an entry of deny says so`);
+  }
+  // Only the destination counts here: `allow: ['64:ff9b::/96']` must not open every IPv4 address behind it.
+  if (rules.allow.some(matches(destination))) return allowed;
+  const { kind, range } = classifyAddress(parsed);
+  switch (kind) {
+    case 'public':
+      return allowed;
+    case 'private':
+    case 'loopback':
+    case 'shared':
+      if (rules.allowPrivate) return allowed;
+      if (name !== undefined && rules.allow.some(entry => matchesName(entry, name))) return allowed;
+      break;
+    case 'link-local':
+    case 'metadata':
+    case 'multicast':
+    case 'unspecified':
+    case 'broadcast':
+    case 'documentation':
+    case 'benchmark':
+    case 'reserved':
+      break;
+    default:
+      return kind satisfies never;
+  }
+  return refuse('range', `${address} is refused: ${kind} (${range ?? ''})`);
+}
+
+function matchesName(entry: AddressPattern, name: string): boolean {
+  switch (entry.kind) {
+    case 'range':
+      return false;
+    case 'name':
+      return name === entry.name;
+    case 'subdomains':
+      return name.endsWith(`.${entry.name}`);
+    default:
+      return entry satisfies never;
+  }
+}
+
+function normalizeName(hostname: string): string {
+  return hostname.toLowerCase().replace(/\.+$/, '');
+}
+
+function isPortAllowed(rules: CompiledPolicy, port: number): boolean {
+  if (rules.ports === undefined) return port >= 1;
+  return rules.ports.some(({ from, to }) => port >= from && port <= to);
+}
+
+function refuse(reason: Refusal['reason'], detail: string): Refusal {
+  return { kind: 'refused', reason, detail };
+}
+
+/** Answers in the form that the caller asked for: net.connect asks for `all` unless autoSelectFamily is off. */
+function answerLookup(answer: {
+  readonly hostname: string;
+  readonly options: LookupOptions;
+  readonly callback: Parameters<LookupFunction>[2];
+  readonly addresses: readonly LookupAddress[];
+}): void {
+  const { hostname, options, callback, addresses } = answer;
+  const family = toFamily(options.family);
+  const fitting = family === 0 ? addresses : addresses.filter(address => address.family === family);
+  const first = fitting[0];
+  if (first === undefined) {
+    const what = family === 0 ? 'address' : `IPv${family} address`;
+    callback(Object.assign(new Error(`ENOTFOUND: no ${what} for ${hostname}`), { code: 'ENOTFOUND' }), '');
+  } else if (options.all === true) {
+    callback(null, [...fitting]);
+  } else {
+    callback(null, first.address, first.family);
+  }
+}
+
+function toFamily(family: LookupOptions['family']): 0 | 4 | 6 {
+  switch (family) {
+    case 4:
+    case 'IPv4':
+      return 4;
+    case 6:
+    case 'IPv6':
+      return 6;
+    default:
+      return 0;
+  }
+}
+
+function toError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error));
+}
+
+function resolveWithSystem(hostname: string, hints: number): Promise<readonly LookupAddress[]> {
+  return dns.lookup(hostname, { all: true, hints });
+}

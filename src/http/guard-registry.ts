@@ -1,0 +1,55 @@
+// One long-lived thing per network policy, such as a guarded client: equal policies share it and its connections.
+import { compileNetworkPolicy, type NetworkPolicy } from '../shared/network-options';
+import { createAddressGuard, type AddressGuard, type ResolveName } from './address-guard';
+
+export interface GuardRegistry<Held> {
+  /** What belongs to the policy; opened when asked for the first time. */
+  find(policy: NetworkPolicy): Held;
+  /** Forgets what belongs to none of these policies and gives it back, for the caller to close. */
+  keepOnly(policies: readonly NetworkPolicy[]): readonly Held[];
+  /** Everything that was opened and not given back. */
+  list(): readonly Held[];
+}
+
+/**
+ * Builds a registry. Policies are told apart by their canonical key, so order and spelling of entries do not matter;
+ * a policy object must not change after it was given.
+ */
+export function createGuardRegistry<Held extends object>(parts: {
+  readonly open: (guard: AddressGuard) => Held;
+  readonly resolve?: ResolveName | undefined;
+}): GuardRegistry<Held> {
+  const held = new Map<string, Held>();
+  // Policies live as long as hooks do: the key of each is made once and not for every call.
+  const keys = new WeakMap<NetworkPolicy, string>();
+
+  function keyOf(policy: NetworkPolicy): string {
+    const known = keys.get(policy);
+    if (known !== undefined) return known;
+    const { key } = compileNetworkPolicy(policy);
+    keys.set(policy, key);
+    return key;
+  }
+
+  return {
+    find: policy => {
+      const key = keyOf(policy);
+      const known = held.get(key);
+      if (known !== undefined) return known;
+      const opened = parts.open(createAddressGuard(policy, { resolve: parts.resolve }));
+      held.set(key, opened);
+      return opened;
+    },
+    keepOnly: policies => {
+      const kept = new Set(policies.map(keyOf));
+      const dropped: Held[] = [];
+      for (const [key, value] of held) {
+        if (kept.has(key)) continue;
+        held.delete(key);
+        dropped.push(value);
+      }
+      return dropped;
+    },
+    list: () => [...held.values()],
+  };
+}
