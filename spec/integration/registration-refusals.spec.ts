@@ -162,8 +162,8 @@ describeOnEachDatabase('the registration of a hook', database => {
     }
   });
 
-  it.each([...urls, ...names, ...refused, ...settings])('refuses %j and names %s', async (...given) => {
-    const [body, ...named] = given as Case;
+  const cases = [...urls, ...names, ...refused, ...settings].map(([body, ...named]) => ({ body, named }));
+  it.each(cases)('refuses $body and names $named', async ({ body, named }) => {
     const isFunction = typeof body === 'object' && body !== null && 'functionName' in body;
     const answer = await parse.master('POST', isFunction ? '/hooks/functions' : '/hooks/triggers', { body });
     expect(answer).toMatchObject({ status: 400, body: { code: 143, error: expect.any(String) } });

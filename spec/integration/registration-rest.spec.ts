@@ -238,7 +238,7 @@ describeOnEachDatabase('the hooks REST API', database => {
 });
 
 describeOnEachDatabase('Parse.Hooks of the JS SDK', database => {
-  type Sdk = typeof import('parse/node');
+  type Sdk = (typeof import('parse/node'))['default'];
   let fresh: FreshDatabase;
   let parse: ParseApplication;
   let receiver: WebhookReceiver;

@@ -45,7 +45,5 @@ export async function onPostgres<Result>(
 async function waitForSessions(query: Query, name: string): Promise<void> {
   const giveUpAt = performance.now() + sessionsCloseWithinMs;
   const sessions = `SELECT pid FROM pg_stat_activity WHERE datname = '${name}'`;
-  const t0 = performance.now();
   while ((await query(sessions)).length > 0 && performance.now() < giveUpAt) await delay(pollMs);
-  console.log("WAITED", performance.now() - t0);
 }

@@ -637,6 +637,12 @@ function judgeByAll(url: string): string {
     .join('');
 }
 
+function judgeAddressByAll(address: string): string {
+  return Object.values(guards)
+    .map(guard => letters[guard.judgeAddress(address).kind])
+    .join('');
+}
+
 describe('the table of spellings', () => {
   afterAll(() =>
     console.log(`address guard: ${rows.length} spellings under ${Object.keys(guards).length} policies`),
@@ -679,8 +685,7 @@ describe('judgeAddress', () => {
     ['localhost', 'rrr'],
     ['', 'rrr'],
   ])('judges %j', (address, expected) => {
-    const found = Object.values(guards).map(guard => letters[guard.judgeAddress(address).kind]);
-    expect(found.join('')).toBe(expected);
+    expect(judgeAddressByAll(address)).toBe(expected);
   });
 });
 
@@ -871,8 +876,8 @@ describe('for any text', () => {
       fc.property(urlText, url => {
         assertSound(guards.open, url, [special]);
         assertSound(guards.closed, url, [special, inner]);
-        expect(() => guards.chosen.judgeUrl(url)).not.toThrow();
-        expect(() => guards.chosen.judgeAddress(url)).not.toThrow();
+        guards.chosen.judgeUrl(url);
+        guards.chosen.judgeAddress(url);
       }),
       { numRuns },
     );
@@ -881,10 +886,9 @@ describe('for any text', () => {
   it('judges every spelling of an IPv4 address as that address', () => {
     fc.assert(
       fc.property(spelling, ({ dotted, host }) => {
-        expect(new URL(`http://${host}/`).hostname).toBe(dotted);
-        for (const guard of Object.values(guards)) {
-          expect(guard.judgeUrl(`http://${host}/`).kind).toBe(guard.judgeAddress(dotted).kind);
-        }
+        const judged = judgeByAll(`http://${host}/`);
+        // One comparison for each run: jest's take most of the time.
+        expect([new URL(`http://${host}/`).hostname, judged]).toEqual([dotted, judgeAddressByAll(dotted)]);
       }),
       { numRuns },
     );
@@ -893,11 +897,9 @@ describe('for any text', () => {
   it('judges an IPv4 address inside IPv6 as that address', () => {
     fc.assert(
       fc.property(addressNumber, carrier, (number, by) => {
-        for (const guard of Object.values(guards)) {
-          const plain = guard.judgeAddress(toDotted(number)).kind;
-          expect(guard.judgeAddress(carry(number, by)).kind).toBe(plain);
-          expect(guard.judgeUrl(`https://[${carry(number, by)}]/`).kind).toBe(plain);
-        }
+        const address = carry(number, by);
+        const plain = judgeAddressByAll(toDotted(number));
+        expect([judgeAddressByAll(address), judgeByAll(`http://[${address}]/`)]).toEqual([plain, plain]);
       }),
       { numRuns },
     );
@@ -910,8 +912,8 @@ describe('for any text', () => {
         const isInner = isIn(inner, destination);
         const isSpecial =
           isIn(special, destination) || destination === '100.100.100.200' || (isLow(destination) && !isInner);
-        expect(guards.open.judgeAddress(address).kind).toBe(isSpecial ? 'refused' : 'allowed');
-        expect(guards.closed.judgeAddress(address).kind).toBe(isSpecial || isInner ? 'refused' : 'allowed');
+        const judged = [guards.open, guards.closed].map(guard => guard.judgeAddress(address).kind === 'refused');
+        expect(judged).toEqual([isSpecial, isSpecial || isInner]);
       }),
       { numRuns },
     );

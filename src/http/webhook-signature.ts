@@ -76,7 +76,7 @@ export function publicKeyOf(key: Ed25519Key): string {
 /**
  * Signs with every key, in the order given (newest first): `v1` per secret, then `v1a` per ed25519 key.
  *
- * Make one per registration and keep it. Measured on Node 20.20, body of 1 kB: 3.5 µs per secret, 35 µs per ed25519
+ * Make one per registration and keep it. Measured on Node 20.20, body of 1 kB: 1.9 µs per secret, 24 µs per ed25519
  * key. Throws INVALID_HOOK without any key: no request goes out unsigned in place of signed.
  */
 export function createSigner(keys: {

@@ -3,6 +3,7 @@
 import type { HookCall, HookCaller, Interpreter, Verdict } from '../blocking/hook-caller';
 import type { Notifier } from '../blocking/notifier';
 import type { OperationDeadline } from '../blocking/operation-deadline';
+import { parseCodes } from '../errors';
 import type { TriggerTarget } from '../hooks/hook';
 import type { InstalledHook } from '../hooks/installed-hook';
 import type { JsonObject } from '../shared/json';
@@ -10,6 +11,7 @@ import { isJsonObject } from '../shared/json';
 import type { CallFields } from '../wire/call-fields';
 import type { CallDepth } from './call-depth';
 import type { RestEncoder } from './encode-value';
+import { guardObject } from './guard-object';
 import { asFileChange, asObjects, asQuery, asResult, asSave, asSubscription, onlyVeto } from './interpreters';
 import type { CloudHandler, ParseObject, ParseQuery, ParseRequest, ParseSdk } from './internals';
 import type { TriggerFields } from './trigger-fields';
@@ -36,6 +38,8 @@ export class HookDispatcher {
     const hook = this.#parts.find(key);
     if (!hook) return cloud?.(request);
     const { target } = hook.hook;
+    const { object } = request;
+    if (this.#parts.encoder.isObject(object)) guardObject(object, request.config, this.#parts);
     if (!hook.blocking) return this.#notify(hook, request, cloud);
     if (target.kind === 'function') return this.#function(hook, target.functionName, request, cloud);
     const { className, triggerName } = target;
@@ -111,7 +115,7 @@ export class HookDispatcher {
     if (!encoder.isObject(object)) return undefined;
     const returned: unknown =
       typeof left === 'object' && left !== null ? (left as { object?: unknown }).object : undefined;
-    if (!isJsonObject(returned)) return { object, save: object._getSaveJSON() };
+    if (!isJsonObject(returned)) return { object, save: this.#saveOf(object) };
     // Cloud code may return `{object: REST}` instead of changing request.object: that is the change then.
     const base = encoder.isObject(request.original)
       ? encoder.object(request.original)
@@ -119,6 +123,16 @@ export class HookDispatcher {
     const rebuilt = sdk.Object.fromJSON({ ...base, ...(object.id !== undefined && { objectId: object.id }) });
     for (const [key, value] of Object.entries(returned)) rebuilt.set(key, sdk._decode(key, value));
     return { object: rebuilt, save: { ...returned } };
+  }
+
+  #saveOf(object: ParseObject): Record<string, unknown> {
+    try {
+      return object._getSaveJSON();
+    } catch (error) {
+      // A date that is none, a pointer without objectId: Parse Server itself would trip over it and never answer.
+      const detail = error instanceof Error ? error.message : 'unreadable';
+      throw new this.#parts.sdk.Error(parseCodes.invalidJson, `object cannot be saved: ${detail}`);
+    }
   }
 
   async #beforeFind(call: TriggerCall): Promise<unknown> {

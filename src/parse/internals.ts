@@ -64,17 +64,19 @@ export interface ParseObject {
   readonly className: string;
   readonly attributes: Readonly<Record<string, unknown>>;
   set(key: string, value: unknown): unknown;
-  toJSON(): Record<string, unknown>;
+  toJSON(...parameters: unknown[]): Record<string, unknown>;
   _getSaveJSON(): Record<string, unknown>;
 }
 
 export interface ParseQuery {
   readonly className: string;
-  toJSON(): Record<string, unknown>;
+  toJSON(...parameters: unknown[]): Record<string, unknown>;
   withJSON(json: unknown): ParseQuery;
 }
 
 export interface ParseFile {
+  /** Where the SDK keeps what url() gives. */
+  _url?: string;
   name(): string;
   url(): string | undefined;
   metadata(): Record<string, unknown> | undefined;

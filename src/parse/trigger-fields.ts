@@ -35,7 +35,8 @@ export class TriggerFields {
     const original = this.#objectOf(request.original);
     return {
       ...this.#trigger(hook, request),
-      object: this.#encoder.object(object),
+      // The SDK shows no relation of an object that has no objectId yet, only the operation on it.
+      object: { ...(!original && relations(save)), ...this.#encoder.object(object) },
       ...(original && { original, update: save }),
     };
   }
@@ -165,6 +166,17 @@ function liveQueryFields(request: ParseRequest): Partial<CallFields> {
     ...(typeof clients === 'number' && { clients }),
     ...(typeof subscriptions === 'number' && { subscriptions }),
   };
+}
+
+function relations(save: JsonObject): JsonObject {
+  const found: Record<string, JsonValue> = {};
+  for (const [key, op] of Object.entries(save)) {
+    if (!isJsonObject(op) || op.__op !== 'AddRelation' || !Array.isArray(op.objects)) continue;
+    const [first] = op.objects as readonly JsonValue[];
+    if (isJsonObject(first) && typeof first.className === 'string')
+      found[key] = { __type: 'Relation', className: first.className };
+  }
+  return found;
 }
 
 /** After a save the client's operations are gone: what changed is what differs, with its new value. */

@@ -12,7 +12,7 @@ export type {
   ParseFields,
   ParseObject,
 } from './handler-calls';
-export { depthHeader, type ReceivedWebhook, type ReceiveOptions } from './receive';
+export { depthHeader, type ReceivedWebhook, type ReceiveOptions, type Refusal } from './receive';
 export type { ReceiverReply } from './receiver-reply';
 export { RejectError } from './reject-error';
 export { VerificationError, type VerificationErrorCode } from './verification-error';

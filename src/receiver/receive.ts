@@ -1,4 +1,5 @@
 // From a node request to a verified webhook or the refusal to answer with. Shared by the middleware and the receiver.
+import { createHash, timingSafeEqual } from 'node:crypto';
 import {
   createVerifier,
   headerValues,
@@ -9,7 +10,6 @@ import {
 import { readRawBody, type RawRequest } from './read-raw-body';
 import { failureReply, type ReceiverReply } from './receiver-reply';
 import { VerificationError } from './verification-error';
-import { createHash, timingSafeEqual } from 'node:crypto';
 
 export interface ReceiveOptions extends VerifyOptions {
   /** The hook's `whsec_…`, a `whpk_…` public key, or several of them during a rotation. */
@@ -18,8 +18,18 @@ export interface ReceiveOptions extends VerifyOptions {
   readonly webhookKey?: string;
   /** Bound on the request body. Default 10 MiB, as at the sender. */
   readonly maxBodyBytes?: number;
-  /** Told of each refusal and of exceptions in handlers. Default: one line, or a stack, on stderr. */
+  /** Told of exceptions in handlers, of which the sender hears nothing. Default: the stack on stderr. */
   readonly onError?: (error: Error) => void;
+  /** Told of each request that is refused: strangers can make any number of them. Default: nobody. */
+  readonly onRefused?: (refusal: Refusal) => void;
+}
+
+export interface Refusal {
+  /** The HTTP status of the answer. */
+  readonly status: number;
+  /** A VerificationErrorCode, `wrong-webhook-key`, `method-not-allowed` or `too-large`. */
+  readonly code: string;
+  readonly message: string;
 }
 
 export interface ReceivedWebhook extends VerifiedWebhook {
@@ -50,16 +60,10 @@ export interface Receive {
 
 /** Throws VerificationError `malformed-secret` and RangeError for bad numbers: at start, not at the first call. */
 export function createReceive(options: ReceiveOptions): Receive {
-  const {
-    secret,
-    webhookKey,
-    maxBodyBytes = defaultMaxBodyBytes,
-    onError = printError,
-    ...verifyOptions
-  } = options;
+  const { secret, webhookKey, maxBodyBytes = defaultMaxBodyBytes, onError = printError, onRefused } = options;
   if (!(maxBodyBytes >= 0))
     throw new RangeError(`maxBodyBytes must be a number of at least 0, got ${maxBodyBytes}`);
-  const verify = createVerifier(secret, verifyOptions);
+  const verify = createVerifier(secret, options);
   const keyDigest = webhookKey === undefined ? undefined : digest(webhookKey);
 
   const refuse = (
@@ -68,7 +72,7 @@ export function createReceive(options: ReceiveOptions): Receive {
     message: string,
     more: Readonly<Record<string, string>> = {},
   ): Received => {
-    onError(new Error(`webhook refused with ${status} ${code}: ${message}`));
+    onRefused?.({ status, code, message });
     const reply = failureReply(status, code, message);
     return { kind: 'refused', reply: { ...reply, headers: { ...reply.headers, ...more } } };
   };
