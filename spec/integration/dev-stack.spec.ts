@@ -11,7 +11,7 @@ import { startChildProgram, type ChildProgram } from '../support/child-program';
 import { describeOnDatabase } from '../support/databases';
 
 const projectDirectory = join(__dirname, '../..');
-const startCommand = packageJson.scripts.start.split(' ');
+const startCommand = packageJson.scripts.start.replace(/^exec /, '').split(' ');
 
 interface ReadyStack {
   readonly program: ChildProgram;
@@ -36,8 +36,10 @@ afterEach(async () => {
   await rm(dataDirectory, { recursive: true, force: true });
 });
 
-function startStack(environment: Record<string, string> = {}): ChildProgram {
-  const [command = '', ...args] = startCommand;
+function startStack(
+  environment: Record<string, string> = {},
+  [command = '', ...args] = startCommand,
+): ChildProgram {
   const program = startChildProgram({
     command: command === 'node' ? process.execPath : command,
     args,
@@ -194,6 +196,17 @@ describe('npm start', () => {
       expect(await isListening(stack.parse)).toBe(false);
     },
   );
+
+  it('stops every process on a SIGTERM to npm', async () => {
+    const stack = await waitUntilReady(startStack({}, ['npm', 'start', '--silent']));
+    const postgresPid = await readPostgresPid();
+    stack.program.kill('SIGTERM');
+    // Resolves when the last process that holds the output has ended, not npm alone.
+    await stack.program.exited;
+    expect(await isAlive(postgresPid)).toBe(false);
+    expect(await isListening(stack.receiver)).toBe(false);
+    expect(await isListening(stack.parse)).toBe(false);
+  });
 
   it('finds the data, the hooks and the keys of the start before', async () => {
     const first = await startReadyStack();

@@ -524,7 +524,7 @@ describeOnEachDatabase('a reply', database => {
       '{"order":"$x"}',
     ])('of %s gets what a client gets that asks so itself', async value => {
       const own = new URLSearchParams(
-        Object.entries(JSON.parse(value) as Record<string, unknown>).map(([name, part]) => [
+        Object.entries(JSON.parse(value) as Record<string, unknown>).map(([name, part]): [string, string] => [
           name,
           typeof part === 'string' ? part : JSON.stringify(part),
         ]),

@@ -39,7 +39,12 @@ export async function startFaultStack(
   const fresh: FreshDatabase = await database.create();
   const receiver = await startWebhookReceiver();
   const misbehaving = await startMisbehavingReceiver();
-  const parse = await startParseApplication({ database: fresh, ...options });
+  const parse = await startParseApplication({
+    database: fresh,
+    parse: options.parse ?? {},
+    // A slow machine must not turn another failure into a timeout: tests of timeouts set their own.
+    webhooks: { totalDeadlineMs: 60_000, defaults: { timeoutMs: 30_000 }, ...options.webhooks },
+  });
   let answers = 0;
   const answering: FaultStack['answering'] = answer =>
     receiver.on(`/answer/${++answers}`, () => (answer instanceof Reply ? answer : new Reply(200, answer)));

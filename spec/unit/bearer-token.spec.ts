@@ -87,8 +87,12 @@ describe('a bearer token', () => {
       clockTimestamp: now / 1000 + 59,
     };
     expect(jwt.verify(token, publicKey, options)).toEqual(claims);
-    expect(() => jwt.verify(token, publicKey, { ...options, clockTimestamp: now / 1000 + 60 })).toThrow('expired');
-    expect(() => jwt.verify(token, publicKey, { ...options, audience: 'https://other.example' })).toThrow('audience');
+    expect(() => jwt.verify(token, publicKey, { ...options, clockTimestamp: now / 1000 + 60 })).toThrow(
+      'expired',
+    );
+    expect(() => jwt.verify(token, publicKey, { ...options, audience: 'https://other.example' })).toThrow(
+      'audience',
+    );
   });
 
   it('fails with any character changed', () => {
@@ -102,7 +106,9 @@ describe('a bearer token', () => {
     const publicKey = createPublicKey(es256.privateKey);
     for (let index = 0; index < token.length; index++) {
       const changed = token.slice(0, index) + (token[index] === 'A' ? 'B' : 'A') + token.slice(index + 1);
-      expect(() => jwt.verify(changed, publicKey, { algorithms: ['ES256'], clockTimestamp: now / 1000 })).toThrow();
+      expect(() =>
+        jwt.verify(changed, publicKey, { algorithms: ['ES256'], clockTimestamp: now / 1000 }),
+      ).toThrow();
     }
   });
 
@@ -117,12 +123,20 @@ describe('a bearer token', () => {
   });
 
   test.each([
-    ['HS256', () => createSecretKey(Buffer.alloc(31)), 'needs a secret of at least 32 bytes (RFC 7518, 3.2), got 31'],
+    [
+      'HS256',
+      () => createSecretKey(Buffer.alloc(31)),
+      'needs a secret of at least 32 bytes (RFC 7518, 3.2), got 31',
+    ],
     ['HS256', () => es256.privateKey, 'needs a secret, got a private key ec'],
     ['RS256', () => secret.key, 'needs an RSA private key of at least 2048 bits, got a secret key'],
     ['RS256', () => es256.privateKey, 'needs an RSA private key of at least 2048 bits, got a private key ec'],
     ['RS256', () => generateKeyPairSync('rsa', { modulusLength: 1024 }).privateKey, 'at least 2048 bits'],
-    ['ES256', () => createPublicKey(es256.privateKey), 'needs a private key on the curve P-256, got a public key ec'],
+    [
+      'ES256',
+      () => createPublicKey(es256.privateKey),
+      'needs a private key on the curve P-256, got a public key ec',
+    ],
     ['ES256', () => generateKeyPairSync('ec', { namedCurve: 'P-384' }).privateKey, 'on the curve P-256'],
   ] as const)('by %s is refused with a key that does not fit', (algorithm, key, message) => {
     expect(() => createBearerIssuer({ algorithm, key: key(), issuer, clock })).toThrow(message);
@@ -231,7 +245,10 @@ describe('stored signing keys', () => {
   test.each([
     ['no JSON', 'canary'],
     ['another version', '{"version":2,"keys":[]}'],
-    ['a key that is none', '{"version":1,"keys":[{"algorithm":"RS256","privateKeyPem":"canary","signsFrom":0}]}'],
+    [
+      'a key that is none',
+      '{"version":1,"keys":[{"algorithm":"RS256","privateKeyPem":"canary","signsFrom":0}]}',
+    ],
   ])('that are %s are refused without a word of their content', (_, text) => {
     expect(() => parseSigningKeys(text)).toThrow(/^the stored signing keys are unreadable$/);
   });

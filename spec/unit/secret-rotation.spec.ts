@@ -47,9 +47,7 @@ describe('rotating a secret', () => {
   it('keeps ten old ones at most, and drops the oldest', () => {
     const set = rotated(14, 1000);
     expect(set.old).toHaveLength(maxOldSecrets);
-    expect(activeSecrets(set, start + 14_000)).toEqual(
-      [14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4].map(secret),
-    );
+    expect(activeSecrets(set, start + 14_000)).toEqual([14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4].map(secret));
   });
 
   it('drops what has expired', () => {
@@ -107,7 +105,11 @@ describe('a set of secrets', () => {
     ['no current secret', { old: [] }, 'at current'],
     ['a malformed current secret', { current: 'whsec_canary', old: [] }, 'at current'],
     ['an old one without an end', { current: secret(0), old: [{ secret: secret(1) }] }, 'at old.0.expiresAt'],
-    ['too many old ones', { current: secret(0), old: Array(11).fill({ secret: secret(1), expiresAt: 1 }) }, 'at old'],
+    [
+      'too many old ones',
+      { current: secret(0), old: Array(11).fill({ secret: secret(1), expiresAt: 1 }) },
+      'at old',
+    ],
     ['an unknown field', { current: secret(0), old: [], extra: 1 }, 'at the top'],
   ])('is refused when it is stored as %s, without a word of its content', (_, value, place) => {
     expect(() => parseSecretSet(value)).toThrow(`the stored secrets are unreadable ${place}`);

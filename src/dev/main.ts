@@ -1,4 +1,5 @@
 // `npm start`: the local stack until Ctrl-C, SIGTERM or the closing of the terminal. One `ready:` line; one line on an error.
+import { systemClock } from '../shared/clock';
 import { parseDevOptions } from './dev-options';
 import { startStack } from './stack';
 import { StartError } from './start-error';
@@ -6,12 +7,13 @@ import { StartError } from './start-error';
 async function main(): Promise<number> {
   const stopping = new AbortController();
   const stopRequested = new Promise<undefined>(settle => {
+    const requestStop = () => {
+      stopping.abort();
+      settle(undefined);
+    };
     // `on`: a second Ctrl-C, or npm's copy of the first, must not end the process half-way.
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
-      process.on(signal, () => {
-        stopping.abort();
-        settle(undefined);
-      });
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, requestStop);
+    if (process.env['npm_lifecycle_event'] !== undefined) watchParent(process.ppid, requestStop);
   });
   const options = parseDevOptions(process.env);
   try {
@@ -28,6 +30,17 @@ async function main(): Promise<number> {
     if (stopping.signal.aborted) return 0;
     throw error;
   }
+}
+
+/**
+ * Calls `onEnd` when the process that started this one has ended. npm runs a script through a shell, and passes a
+ * SIGTERM to that shell only (seen with npm 11.19 and dash): it ends, we would run on.
+ */
+function watchParent(parent: number, onEnd: () => void): void {
+  systemClock.schedule(500, () => {
+    if (process.ppid === parent) watchParent(parent, onEnd);
+    else onEnd();
+  });
 }
 
 // process.exit: what the Dashboard and the SDK leave behind (timers, sockets) would keep the process alive.

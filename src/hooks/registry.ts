@@ -2,8 +2,8 @@
 // Knows no Parse: who installs triggers listens to `onChange`.
 import { WebhookError } from '../errors';
 import type { Logger } from '../shared/logger';
-import { changeSettings, settingNames, type HookSettings } from './hook-settings';
-import { hookKey, hookLabel, isRowOf, type Hook, type HookTarget, type RowName } from './hook';
+import { changeSettings, describe, settingNames, type HookSettings } from './hook-settings';
+import { hookKey, hookLabel, isRowOf, parseRowName, type Hook, type HookTarget, type RowName } from './hook';
 import type { HookStore, HookWriter, SettingRow, StoreVersion } from './hook-store';
 import { installHook, type BrokenSettings, type HookHealth, type InstalledHook } from './installed-hook';
 import type { SecretBox } from './secret-box';
@@ -210,7 +210,9 @@ export class HookRegistry {
       const parsed = parseHookRow(row);
       if (parsed.kind === 'unusable') {
         unusable.push({ row, reason: parsed.reason });
-        this.#reportOnce(`a row of _Hooks is not installed: ${parsed.reason}`);
+        const name = parseRowName(row);
+        const label = name ? describe(hookLabel(name)) : 'without a name';
+        this.#reportOnce(`the row ${label} of _Hooks is not installed: ${parsed.reason}`);
         continue;
       }
       const { hook } = parsed;
