@@ -4,6 +4,8 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 
 export interface BenchProcess {
+  /** What the process said when it was ready. */
+  readonly ready: unknown;
   /** Sends a message and waits for its answer; one at a time. */
   ask<T>(message: object): Promise<T>;
   stop(): Promise<void>;
@@ -13,7 +15,7 @@ export interface BenchProcess {
 export async function startProcess(
   file: string,
   environment: Readonly<Record<string, string>>,
-): Promise<BenchProcess & { readonly ready: unknown }> {
+): Promise<BenchProcess> {
   const child: ChildProcess = fork(join(__dirname, file), {
     execArgv: ['--import', 'tsx'],
     env: { ...process.env, ...environment },

@@ -30,7 +30,7 @@ import { startRebindingNameServer, type RebindingNameServer } from '../support/r
 const good = '127.0.0.1';
 const bad = ['127.0.0.2', '127.0.0.3', '::1'] as const;
 const denial = { deny: ['127.0.0.2/31', '::1'] };
-const refusal = { kind: 'failure', failure: 'connect', phase: 'connect', tries: 1 };
+const refusal = { kind: 'failure', failure: 'address', phase: 'connect', tries: 1 };
 
 let names: RebindingNameServer;
 let started: CountingListeners;

@@ -316,19 +316,24 @@ describeOnEachDatabase('the built-in webhooks and this plugin', database => {
   });
 
   it('differ when twenty clients register one hook at once: several are told that they made it, or one', async () => {
-    const hook = { functionName: 'contested', url: 'http://127.0.0.1:1/' };
-    for (const server of [builtIn, plugin]) {
+    const registerAtOnce = async (server: Server, functionName: string): Promise<number> => {
+      const hook = { functionName, url: 'http://127.0.0.1:1/' };
       const answers = await Promise.all(
         Array.from({ length: 20 }, () => server.master('POST', '/hooks/functions', hook)),
       );
-      const made = answers.filter(({ status }) => status === 200).length;
-      if (server === builtIn) expect(made).toBeGreaterThan(1);
-      else {
-        expect(made).toBe(1);
-        const { body } = await server.master('GET', '/hooks/functions');
-        const names = (body as { functionName: string }[]).map(each => each.functionName);
-        expect(names.filter(name => name === 'contested')).toHaveLength(1);
-      }
+      return answers.filter(({ status }) => status === 200).length;
+    };
+    // It looks first and writes then: most rounds find more than one client in between, not each.
+    let told = 0;
+    for (let round = 0; told < 2 && round < 50; round++) {
+      told = await registerAtOnce(builtIn, `contested${round}`);
+    }
+    expect(told).toBeGreaterThan(1);
+    for (let round = 0; round < 3; round++) {
+      const name = `contested${round}`;
+      expect(await registerAtOnce(plugin, name)).toBe(1);
+      const { body } = await plugin.master('GET', '/hooks/functions');
+      expect((body as { functionName: string }[]).filter(hook => hook.functionName === name)).toHaveLength(1);
     }
   });
 

@@ -4,7 +4,7 @@ import { startParseApplication, type ParseApplication } from '../support/parse-a
 import { Reply, startWebhookReceiver, type WebhookReceiver } from '../support/webhook-receiver';
 
 /** A receiver's answer that waits for the test. */
-function gate(): { readonly opened: Promise<void>; open(): void } {
+function gate(): { readonly opened: Promise<void>; readonly open: () => void } {
   let open = (): void => undefined;
   const opened = new Promise<void>(resolve => (open = resolve));
   return { opened, open };

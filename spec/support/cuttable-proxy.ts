@@ -7,7 +7,7 @@ export interface CuttableProxy {
   through(uri: string): string;
   /** Ends every connection and refuses new ones, until `mend`. */
   cut(): void;
-  mend(): void;
+  mend(): Promise<void>;
   /** Cuts when the client next sends bytes that hold `text`; those bytes do not arrive. Resolves when it happens. */
   cutAt(text: string): Promise<void>;
   close(): Promise<void>;
@@ -16,17 +16,14 @@ export interface CuttableProxy {
 export async function startCuttableProxy(targetUri: string): Promise<CuttableProxy> {
   const target = new URL(targetUri);
   const sockets = new Set<Socket>();
-  let isCut = false;
   let trap: { readonly text: string; readonly sprung: () => void } | undefined;
   const cut = (): void => {
-    isCut = true;
+    // Refused, and not accepted and closed: the MongoDB driver may miss a close between connect and its first command,
+    // and then waits for 30 s.
+    server.close();
     for (const socket of sockets) socket.destroy();
   };
   const server = createServer(near => {
-    if (isCut) {
-      near.destroy();
-      return;
-    }
     const far = connect(Number(target.port), target.hostname);
     for (const [socket, other] of [
       [near, far],
@@ -55,24 +52,26 @@ export async function startCuttableProxy(targetUri: string): Promise<CuttablePro
   await once(server, 'listening');
   const address = server.address();
   if (address === null || typeof address === 'string') throw new Error('the proxy has no port');
+  const { port } = address;
   return {
     through: uri => {
       const proxied = new URL(uri);
       proxied.hostname = '127.0.0.1';
-      proxied.port = String(address.port);
+      proxied.port = String(port);
       return proxied.href;
     },
     cut,
-    mend: () => {
-      isCut = false;
+    mend: async () => {
+      server.listen(port, '127.0.0.1');
+      await once(server, 'listening');
     },
     cutAt: text =>
       new Promise(resolve => {
         trap = { text, sprung: resolve };
       }),
     close: async () => {
+      if (!server.listening) return;
       cut();
-      server.close();
       await once(server, 'close');
     },
   };

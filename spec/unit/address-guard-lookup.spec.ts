@@ -211,6 +211,15 @@ describe('an entry of allow', () => {
     expect(guard.judgeAddress('fe80::1').kind).toBe('allowed');
   });
 
+  it('or of deny that is the prefix of mapped addresses says nothing of IPv4', () => {
+    const open = guardWith({ allow: ['::ffff:0:0/96'] }, answering());
+    expect(open.judgeAddress('169.254.169.254').kind).toBe('refused');
+    expect(open.judgeAddress('::ffff:169.254.169.254').kind).toBe('refused');
+    const closed = guardWith({ deny: ['::ffff:0:0/96'] }, answering());
+    expect(closed.judgeAddress('1.1.1.1').kind).toBe('allowed');
+    expect(closed.judgeAddress('::ffff:1.1.1.1').kind).toBe('refused');
+  });
+
   it('is lost against a deny of the address that is carried, or that carries', () => {
     const guard = guardWith({ deny: ['8.8.8.8', '2002::/16'] }, answering());
     expect(guard.judgeAddress('64:ff9b::8.8.8.8')).toMatchObject({ reason: 'denied' });

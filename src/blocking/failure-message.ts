@@ -16,6 +16,7 @@ const words: Readonly<Record<FailureKind, string>> = {
   deadline: 'timed out',
   connect: 'connection failed',
   dns: 'name does not resolve',
+  address: 'address is not allowed',
   tls: 'TLS failed',
   reset: 'connection was cut',
   protocol: 'answer is not valid HTTP',

@@ -1,4 +1,5 @@
 // The port to where deliveries are kept. The row is the truth: a queue, a timer or a notification only says when.
+// All times are whole milliseconds since 1970 and come from the caller, who owns the clock.
 import type {
   Attempt,
   Delivery,
@@ -9,19 +10,21 @@ import type {
   NewDelivery,
 } from './delivery';
 
-/** A right to attempt a delivery until it expires. Taken over by others afterwards. */
+/**
+ * A right to attempt a delivery. From `expiresAt` on anybody may take it over; until somebody does, its owner still
+ * holds it: what the owner finishes late is recorded and not attempted again.
+ */
 export interface Lease {
   /** Unique per claim or per node's life, not per node: a restarted node must not own what it held before. */
   readonly owner: string;
-  /** Milliseconds since 1970. */
   readonly expiresAt: number;
 }
 
 export interface ClaimRequest {
   readonly lease: Lease;
-  /** Now, in milliseconds since 1970: what is due and whose lease has expired is judged by it. */
+  /** What is due and whose lease has expired is judged by it. */
   readonly now: number;
-  /** At most this many in all. */
+  /** At most this many in all; 1..1000. */
   readonly limit: number;
   /** At most this many of one endpoint, so that a backlog of one does not fill the answer. */
   readonly limitPerEndpoint: number;
@@ -41,8 +44,9 @@ export interface DeliveryFilter {
   readonly className?: string;
   readonly objectId?: string;
   readonly type?: string;
+  /** One of these; an empty list matches nothing. */
   readonly states?: readonly DeliveryState[];
-  /** createdAt >= since, < until; milliseconds since 1970. */
+  /** createdAt >= since, < until. */
   readonly since?: number;
   readonly until?: number;
 }
@@ -55,8 +59,9 @@ export interface Page {
 }
 
 export interface DeliveryPage {
-  /** Newest first. */
+  /** Newest first: by createdAt, then id, both descending. What is written meanwhile neither repeats nor hides a row. */
   readonly deliveries: readonly DeliverySummary[];
+  /** Undefined on the last page. */
   readonly next: string | undefined;
 }
 
@@ -74,63 +79,97 @@ export interface StatsBucket {
   readonly attempts: number;
   readonly succeeded: number;
   readonly failed: number;
-  /** By first digit of the status: `1xx` … `5xx`, and `none` for attempts without a reply. */
+  /** By first digit of the status: `1xx` … `5xx`, and `none` for attempts without a reply. Only classes that occur. */
   readonly byStatusClass: Readonly<Record<string, number>>;
   readonly totalDurationMs: number;
   readonly maxDurationMs: number;
 }
 
+export interface PurgeRequest {
+  readonly finishedBefore: number;
+  /** How many finished deliveries may stay. */
+  readonly keep: number;
+  /** Most to delete in this call: call again while the answer is `limit`. */
+  readonly limit: number;
+}
+
+export interface ReplaySchedule {
+  readonly dueAt: number;
+  /** 1..1000; spread evenly over each second. */
+  readonly perSecond: number;
+}
+
+/** Ends what `listen` began. */
+export type StopListening = () => Promise<void>;
+
 export interface DeliveryStore {
-  /** Creates or updates tables and indexes. Safe to run on many nodes at once. */
+  /** Creates or updates tables and indexes. Safe to run on many nodes at once, and again. */
   migrate(): Promise<void>;
   /**
-   * Writes all or none, in one statement; durable when it resolves. With a lease the caller attempts them itself,
-   * straight from memory; without, whoever claims first. A repeated id is an error.
+   * Writes all or none; durable when it resolves. With a lease the caller attempts them itself, straight from memory;
+   * without, whoever claims first. Throws a DeliveryStoreError when the deliveries themselves cannot be stored (a
+   * repeated id, a text that the database refuses, no room); any other error may pass, and may have come after the
+   * write took effect: then a second try meets `repeated-id`.
    */
   insert(deliveries: readonly NewDelivery[], lease: Lease | undefined): Promise<void>;
   /**
-   * Takes due deliveries whose lease is free or expired: fresh ones (attemptCount 0) before retries, then by
-   * nextAttemptAt. No delivery is given to two callers while its lease holds.
+   * Takes due deliveries whose lease is free or expired: fresh ones (attemptCount 0) before retries and replays, then
+   * by nextAttemptAt, then by id. No delivery is given to two callers while its lease holds. May answer fewer than
+   * there are while others claim at the same time.
    */
   claim(request: ClaimRequest): Promise<readonly Delivery[]>;
-  /** Claims these ids, as far as they are due and free: for a queue that carries ids. */
+  /** Claims these ids, as far as they are due and free: for a queue that carries ids. In no order. */
   claimByIds(ids: readonly string[], lease: Lease, now: number): Promise<readonly Delivery[]>;
   /** Prolongs leases; answers the ids that the owner still holds. */
   renew(owner: string, ids: readonly string[], expiresAt: number): Promise<readonly string[]>;
   /** Gives leases back without an attempt; the deliveries are due at `nextAttemptAt`. */
   release(owner: string, ids: readonly string[], nextAttemptAt: number): Promise<void>;
-  /** Records attempts and moves their deliveries on; leases end. Answers the ids whose lease was still held. */
+  /**
+   * Records attempts and moves their deliveries on; leases end. Answers the ids whose lease was still held; of others
+   * nothing is recorded. A delivery comes at most once in a call.
+   */
   finish(finished: readonly FinishedAttempt[]): Promise<readonly string[]>;
 
   /** When the next pending delivery is due whose lease is free or will have expired; undefined when none is pending. */
   nextDueAt(except: readonly EndpointKey[]): Promise<number | undefined>;
-  /** Ids of pending deliveries that were due before `now` and are not leased, oldest first: to heal a queue that lost them. */
+  /**
+   * Ids of pending deliveries that were due before `now` and hold no lease at `now`, oldest nextAttemptAt first: to heal
+   * a queue that lost them.
+   */
   listDueIds(now: number, limit: number): Promise<readonly string[]>;
+  /** Has a count for every state. */
   countByState(filter: DeliveryFilter): Promise<Readonly<Record<DeliveryState, number>>>;
+  /** Throws a DeliveryStoreError `invalid-cursor` for a cursor that no page gave. */
   list(filter: DeliveryFilter, page: Page): Promise<DeliveryPage>;
   /** With all attempts, oldest first. */
   get(
     id: string,
   ): Promise<{ readonly delivery: Delivery; readonly attempts: readonly Attempt[] } | undefined>;
+  /** Buckets that have attempts, oldest first; attempts with since <= startedAt < until. */
   stats(request: StatsRequest): Promise<readonly StatsBucket[]>;
 
-  /** Makes finished deliveries pending again, due from `dueAt` on, `perSecond` each second. Answers how many. */
+  /**
+   * Makes finished deliveries pending again, oldest first, due from `dueAt` on, `perSecond` each second. webhookId
+   * stays and attempts count on. Expunged deliveries stay as they are: there is nothing left to send. Answers how many.
+   */
   replay(filter: DeliveryFilter & { readonly id?: string }, schedule: ReplaySchedule): Promise<number>;
-  /** Cancels what is pending of an endpoint that is gone. Answers how many. */
+  /** Cancels what is pending of an endpoint that is gone, leased or not. Answers how many. */
   cancel(endpoint: EndpointKey, now: number): Promise<number>;
-  /** Deletes finished deliveries and their attempts: those that ended before `finishedBefore`, then the oldest beyond `keep`. At most `limit` a call; answers how many. */
-  purge(request: {
-    readonly finishedBefore: number;
-    readonly keep: number;
-    readonly limit: number;
-  }): Promise<number>;
-  /** Removes what bodies and replies say of one object (`{}` and undefined), in all states; pending ones are cancelled. */
+  /**
+   * Deletes finished deliveries and their attempts: those with finishedAt < `finishedBefore`, then the ones that ended
+   * first beyond `keep`. Answers how many.
+   */
+  purge(request: PurgeRequest): Promise<number>;
+  /**
+   * Removes what bodies and replies say of one object (`{}` and undefined), in all states; pending ones are cancelled.
+   * Answers how many deliveries were about it.
+   */
   expunge(className: string, objectId: string, now: number): Promise<number>;
+  /**
+   * Calls `onWake` soon after anybody inserted without a lease, or replayed. A hint: it may come too often, and not at
+   * all while a connection is down, so poll as well. Undefined where the server cannot tell.
+   */
+  listen?(onWake: () => void): Promise<StopListening | undefined>;
+  /** Ends connections that the store opened; those it was given stay open. May be repeated. */
   close(): Promise<void>;
-}
-
-export interface ReplaySchedule {
-  readonly dueAt: number;
-  /** 1..1000. */
-  readonly perSecond: number;
 }

@@ -1,4 +1,5 @@
 // What a delivery is: one event on its way to one endpoint, and the attempts that were made for it.
+// All times are whole milliseconds since 1970.
 import type { JsonObject } from '../shared/json';
 
 /**
@@ -29,7 +30,6 @@ export interface NewDelivery {
   readonly objectId: string | undefined;
   /** The request body as UTF-8 JSON text, exactly as it will be signed and sent. */
   readonly body: string;
-  /** Milliseconds since 1970. */
   readonly createdAt: number;
   /** When the first attempt is due; usually createdAt. */
   readonly nextAttemptAt: number;
@@ -37,7 +37,7 @@ export interface NewDelivery {
   readonly isTest: boolean;
 }
 
-/** The part of a delivery that changes. Times are milliseconds since 1970. */
+/** The part of a delivery that changes with every attempt. */
 export interface DeliveryProgress {
   readonly state: DeliveryState;
   readonly attemptCount: number;
@@ -46,10 +46,14 @@ export interface DeliveryProgress {
   readonly lastStatus: number | undefined;
   /** An error kind, such as `timeout` or `status`. */
   readonly lastError: string | undefined;
+  /** Set once the state is final, and only then: retention goes by it. */
   readonly finishedAt: number | undefined;
 }
 
-export type Delivery = Omit<NewDelivery, 'nextAttemptAt'> & DeliveryProgress;
+export interface Delivery extends Omit<NewDelivery, 'nextAttemptAt'>, DeliveryProgress {
+  /** attemptCount when it was last replayed, else 0: a retry schedule counts from there, so a replay has all its retries. */
+  readonly attemptsBeforeReplay: number;
+}
 
 /** A delivery in a list: everything but the body. */
 export type DeliverySummary = Omit<Delivery, 'body'>;
@@ -59,8 +63,8 @@ export interface Attempt {
   readonly deliveryId: string;
   /** 1, 2, …; replays count on. */
   readonly number: number;
-  /** Milliseconds since 1970. */
   readonly startedAt: number;
+  /** May have a fraction. */
   readonly durationMs: number;
   /** HTTP status, if a reply came. */
   readonly status: number | undefined;

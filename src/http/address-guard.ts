@@ -56,7 +56,7 @@ export class AddressRefusal extends ConnectFailure {
   readonly reason: Refusal['reason'];
 
   constructor(refusal: Refusal) {
-    super('connect', refusal.detail, { retryable: false });
+    super('address', refusal.detail, { retryable: false });
     this.name = 'AddressRefusal';
     this.reason = refusal.reason;
   }

@@ -1,6 +1,6 @@
 // What an IP address is for: the special ranges, and the IPv4 addresses that IPv6 addresses carry. Judges nothing.
 import ipaddr from 'ipaddr.js';
-import { formatIpRange, isInRange, parseIpRange, type IpAddress, type IpRange } from '../shared/ip-address';
+import { formatIpRange, isInRange, parseIpRange, type IpAddress } from '../shared/ip-address';
 
 export type AddressKind =
   | 'public'
@@ -64,9 +64,8 @@ const table: readonly (readonly [cidr: string, kind: AddressKind])[] = [
 const ranges = table.map(([cidr, kind]) => ({ kind, ...parseIpRange(cidr) }));
 
 /** Prefixes whose addresses reach an IPv4 address, and the byte at which it starts. */
-const carriers: readonly { readonly range: IpRange; readonly at: number }[] = [
-  // Spelled as an IPv6 range by hand: parseIpRange takes ::ffff:0:0/96 for 0.0.0.0/0.
-  { range: { address: ipaddr.IPv6.parse('::ffff:0:0'), prefix: 96 }, at: 12 }, // mapped: the system uses IPv4
+const carriers = [
+  { range: parseIpRange('::ffff:0:0/96'), at: 12 }, // mapped: the system uses IPv4
   { range: parseIpRange('64:ff9b::/96'), at: 12 }, // NAT64, RFC 6052
   { range: parseIpRange('2002::/16'), at: 2 }, // 6to4, RFC 3056
 ];

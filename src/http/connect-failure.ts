@@ -3,7 +3,7 @@ import { describeError, errorCode } from './describe-error';
 
 /** What a connector hands to undici, and undici to the exchange, when no connection was made. */
 export class ConnectFailure extends Error {
-  readonly failure: 'dns' | 'connect' | 'tls' | 'aborted';
+  readonly failure: 'dns' | 'address' | 'connect' | 'tls' | 'aborted';
   /** True when an immediate second connection may succeed: no byte of the request was sent. */
   readonly retryable: boolean;
   /** True when connectTimeoutMs passed: a second try only makes sense when its time is left. */

@@ -13,6 +13,8 @@ export interface ConnectorOptions {
   readonly lookup?: LookupFunction | undefined;
   /** PEM certificates trusted instead of Node's own roots. */
   readonly ca?: string | undefined;
+  /** PEM client certificate and private key. */
+  readonly clientCertificate?: { readonly cert: string; readonly key: string } | undefined;
 }
 
 export interface Connector {
@@ -28,7 +30,7 @@ export interface Connector {
  * `destroy()` of a Client leaves a connection that is being made alone until it is made.
  */
 export function createConnector(options: ConnectorOptions): Connector {
-  const { clock, connectTimeoutMs, lookup, ca } = options;
+  const { clock, connectTimeoutMs, lookup, ca, clientCertificate } = options;
   const cancels = new Set<() => void>();
   let secureContext: SecureContext | undefined;
 
@@ -37,7 +39,7 @@ export function createConnector(options: ConnectorOptions): Connector {
     const common = lookup === undefined ? { host } : { host, lookup };
     if (target.protocol !== 'https:') return connectTcp({ ...common, port: Number(target.port || 80) });
     // One context for all connections: reading the roots again costs more than the rest of a handshake.
-    secureContext ??= createSecureContext(ca === undefined ? {} : { ca });
+    secureContext ??= createSecureContext({ ...(ca !== undefined && { ca }), ...clientCertificate });
     return connectTls({
       ...common,
       port: Number(target.port || 443),

@@ -1,8 +1,23 @@
 // The contract of one HTTP exchange with a receiver: what is asked, what can come of it. Knows no hook and no Parse.
+import type { AddressGuard } from './address-guard';
+
+/** How connections to a receiver are made. One object per registration; equal ones share connections by `key`. */
+export interface ConnectionRoute {
+  /** Equal keys share connections, so everything below must be equal too. Holds no secret. */
+  readonly key: string;
+  /** Judges every address at connect time; none allows all. */
+  readonly guard?: AddressGuard;
+  /** PEM certificates trusted instead of Node's own roots. */
+  readonly ca?: string;
+  /** PEM client certificate and its private key, for mutual TLS. */
+  readonly clientCertificate?: { readonly cert: string; readonly key: string };
+}
 
 export interface ExchangeRequest {
   /** Absolute http or https URL, without credentials. */
   readonly url: string;
+  /** Default: no guard, Node's roots, no client certificate. */
+  readonly route?: ConnectionRoute;
   /** Lower-case names. `content-length` and `host` are set by the client. */
   readonly headers: Readonly<Record<string, string>>;
   /** The raw JSON body, UTF-8. */
@@ -20,6 +35,7 @@ export type ExchangeFailureKind =
   | 'timeout' // the total bound passed, in any phase
   | 'connect' // refused, unreachable, or the connection took too long
   | 'dns' // the name does not resolve
+  | 'address' // the network policy forbids the address; nothing was sent
   | 'tls' // certificate or handshake
   | 'reset' // the connection ended after the request went out and before the reply was complete
   | 'protocol' // not HTTP, headers too large, undecodable content-encoding

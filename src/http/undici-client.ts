@@ -1,11 +1,18 @@
-// The exchange client on undici 7: one long-lived pool per origin. Builds the parts and ends them; no breaker, no
-// bulkhead, no address guard: those go around `exchange` or into `lookup`.
+// The exchange client on undici 7: one long-lived pool per origin and route. Builds the parts and ends them; no
+// breaker and no bulkhead: those go around `exchange`.
 import type { LookupFunction } from 'node:net';
 import { Client } from 'undici';
 import { systemClock, type Clock } from '../shared/clock';
-import { createConnector } from './connector';
+import { guardConnector } from './address-guard';
+import { createConnector, type Connector } from './connector';
 import { describeError } from './describe-error';
-import type { ExchangeClient, ExchangeClientOptions, ExchangeFailure, ExchangeFailureKind } from './exchange';
+import type {
+  ConnectionRoute,
+  ExchangeClient,
+  ExchangeClientOptions,
+  ExchangeFailure,
+  ExchangeFailureKind,
+} from './exchange';
 import { ReceiverPool } from './receiver-pool';
 import { RunningExchange } from './running-exchange';
 
@@ -18,7 +25,7 @@ export interface UndiciClientOptions extends ExchangeClientOptions {
    * which then says what the exchange reports.
    */
   readonly lookup?: LookupFunction;
-  /** PEM certificates trusted instead of Node's own roots. */
+  /** PEM certificates trusted instead of Node's own roots, where a request's route names none. */
   readonly ca?: string;
 }
 
@@ -31,6 +38,8 @@ const maxParsedUrls = 1024;
 const maxKeepAliveMs = 30_000;
 const maxHeaderBytes = 16_384;
 
+const plainRoute: ConnectionRoute = { key: 'plain' };
+
 interface Target {
   readonly origin: string;
   readonly path: string;
@@ -40,12 +49,7 @@ interface Target {
 export function createExchangeClient(options: UndiciClientOptions = {}): ExchangeClient {
   const { connectTimeoutMs = 2000, maxConnectionsPerOrigin = 128, keepAliveMs = 4000 } = options;
   const clock = options.clock ?? systemClock;
-  const connector = createConnector({
-    connectTimeoutMs,
-    clock,
-    lookup: options.lookup,
-    ca: options.ca,
-  });
+  const connectors = new Map<string, Connector>();
   const pools = new Map<string, ReceiverPool>();
   const targets = new Map<string, Target>();
   const running = new Set<RunningExchange>();
@@ -62,15 +66,36 @@ export function createExchangeClient(options: UndiciClientOptions = {}): Exchang
     return target;
   }
 
-  function findPool(origin: string): ReceiverPool {
-    const known = pools.get(origin);
+  function findConnector(route: ConnectionRoute): Connector {
+    const known = connectors.get(route.key);
+    if (known !== undefined) return known;
+    const connector = createConnector({
+      connectTimeoutMs,
+      clock,
+      lookup: route.guard?.lookup ?? options.lookup,
+      ca: route.ca ?? options.ca,
+      clientCertificate: route.clientCertificate,
+    });
+    const guarded =
+      route.guard === undefined
+        ? connector
+        : { ...connector, connect: guardConnector(route.guard, connector.connect) };
+    connectors.set(route.key, guarded);
+    return guarded;
+  }
+
+  function findPool(origin: string, route: ConnectionRoute): ReceiverPool {
+    // A key holds no space; the origin comes first because most routes are the same.
+    const poolKey = `${origin} ${route.key}`;
+    const known = pools.get(poolKey);
     if (known !== undefined) return known;
     if (pools.size >= sweepAt) sweepPools();
+    const { connect } = findConnector(route);
     const pool = new ReceiverPool({
       maxConnections: maxConnectionsPerOrigin,
       createClient: () =>
         new Client(origin, {
-          connect: connector.connect,
+          connect,
           pipelining: 1,
           // 0 switches undici's own bounds off: theirs step by 500 ms; the exchange has one of its own.
           headersTimeout: 0,
@@ -80,14 +105,14 @@ export function createExchangeClient(options: UndiciClientOptions = {}): Exchang
           maxHeaderSize: maxHeaderBytes,
         }),
     });
-    pools.set(origin, pool);
+    pools.set(poolKey, pool);
     return pool;
   }
 
   function sweepPools(): void {
-    for (const [origin, pool] of pools) {
+    for (const [poolKey, pool] of pools) {
       if (!pool.isUnused) continue;
-      pools.delete(origin);
+      pools.delete(poolKey);
       void pool.destroy();
     }
     sweepAt = Math.max(poolsBeforeSweep, 2 * pools.size);
@@ -95,7 +120,7 @@ export function createExchangeClient(options: UndiciClientOptions = {}): Exchang
 
   async function endAll(): Promise<void> {
     for (const exchange of [...running]) exchange.abort('the client was closed');
-    connector.close();
+    for (const connector of connectors.values()) connector.close();
     await Promise.all([...pools.values()].map(pool => pool.destroy()));
     pools.clear();
   }
@@ -109,7 +134,7 @@ export function createExchangeClient(options: UndiciClientOptions = {}): Exchang
         return notTried('protocol', 'url must be an absolute http or https URL without credentials');
       }
       try {
-        const pool = findPool(target.origin);
+        const pool = findPool(target.origin, request.route ?? plainRoute);
         return await new Promise(resolve => {
           const exchange = new RunningExchange({
             request,

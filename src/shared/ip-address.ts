@@ -56,9 +56,12 @@ function networkOf(address: IpAddress, prefix: number): IpAddress {
   return ipaddr.fromByteArray(bytes);
 }
 
-/** `::ffff:10.0.0.0/104` means 10.0.0.0/8: the operating system connects to the IPv4 address. */
+/**
+ * `::ffff:10.0.0.0/104` means 10.0.0.0/8: the operating system connects to the IPv4 address. The whole prefix,
+ * `::ffff:0:0/96`, stays what it is: who writes it means the mapped form, and not every IPv4 address.
+ */
 function unmap(range: IpRange): IpRange {
   const { address, prefix } = range;
-  if (!(address instanceof ipaddr.IPv6) || prefix < 96 || !address.isIPv4MappedAddress()) return range;
+  if (!(address instanceof ipaddr.IPv6) || prefix <= 96 || !address.isIPv4MappedAddress()) return range;
   return { address: address.toIPv4Address(), prefix: prefix - 96 };
 }

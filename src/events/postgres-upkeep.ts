@@ -1,0 +1,144 @@
+// What is done to many deliveries at once on PostgreSQL: replay, cancel, purge, expunge. In steps of a thousand rows, so
+// that no statement holds many locks for long; a crash leaves whole steps done.
+import type { Pool } from 'pg';
+import type { DeliveryFilter, PurgeRequest, ReplaySchedule } from './delivery-store';
+import { attemptTable, bodyTable, deliveryTable, wakeChannel } from './postgres-migrations';
+import { conditionOf, numberOf, Parameters, textOf, type Row } from './postgres-rows';
+
+const rowsPerStep = 1000;
+const highestBigint = '9223372036854775807';
+
+/** DeliveryStore.replay. */
+export async function replayOnPostgres(
+  pool: Pool,
+  filter: DeliveryFilter & { readonly id?: string },
+  { dueAt, perSecond }: ReplaySchedule,
+): Promise<number> {
+  let replayed = 0;
+  let after: readonly [createdAt: number, id: string] | undefined;
+  for (;;) {
+    const parameters = new Parameters();
+    const chosen = conditionOf(filter, parameters);
+    const further =
+      after === undefined
+        ? 'true'
+        : `(d.created_at, d.id) > (${parameters.add(after[0])}::bigint, ${parameters.add(after[1])}::text)`;
+    const { rows } = await pool.query<Row>(
+      `WITH page AS (
+        SELECT d.id, d.created_at FROM ${deliveryTable} d
+        WHERE ${chosen} AND ${further} AND d.state <> 'pending' AND NOT d.is_expunged
+        ORDER BY d.created_at, d.id LIMIT ${rowsPerStep} FOR UPDATE SKIP LOCKED
+      ), numbered AS (
+        SELECT p.id, row_number() OVER (ORDER BY p.created_at, p.id) - 1 AS place FROM page p
+      ), moved AS (
+        UPDATE ${deliveryTable} d SET state = 'pending', finished_at = NULL,
+          attempts_before_replay = d.attempt_count,
+          next_attempt_at = ${parameters.add(dueAt)}::bigint
+            + (${parameters.add(replayed)}::bigint + n.place) * 1000 / ${parameters.add(perSecond)}::bigint
+        FROM numbered n WHERE d.id = n.id RETURNING d.id, d.created_at
+      )
+      SELECT m.id, m.created_at, count(*) OVER () AS moved, pg_notify('${wakeChannel}', '')
+      FROM moved m ORDER BY m.created_at DESC, m.id DESC LIMIT 1`,
+      parameters.values,
+    );
+    const last = rows[0];
+    if (last === undefined) return replayed;
+    replayed += numberOf(last.moved);
+    if (numberOf(last.moved) < rowsPerStep) return replayed;
+    after = [numberOf(last.created_at), textOf(last.id)];
+  }
+}
+
+const cancelled = `state = 'cancelled', finished_at = $2, next_attempt_at = NULL,
+  lease_owner = NULL, lease_expires_at = NULL`;
+
+const cancelStep = (wait: string): string => `WITH chosen AS (
+    SELECT d.id FROM ${deliveryTable} d WHERE d.state = 'pending' AND d.endpoint = $1
+    ORDER BY d.id LIMIT ${rowsPerStep} FOR UPDATE ${wait}
+  )
+  UPDATE ${deliveryTable} d SET ${cancelled} FROM chosen WHERE d.id = chosen.id`;
+
+/** DeliveryStore.cancel: first what can be had without waiting, then what was locked meanwhile. */
+export async function cancelOnPostgres(pool: Pool, endpoint: string, now: number): Promise<number> {
+  let count = 0;
+  for (const wait of ['SKIP LOCKED', '']) {
+    for (;;) {
+      const { rowCount } = await pool.query(cancelStep(wait), [endpoint, now]);
+      count += rowCount ?? 0;
+      if ((rowCount ?? 0) < rowsPerStep) break;
+    }
+  }
+  return count;
+}
+
+/** $1, $2: a finishedAt and an id; what ended before them goes. */
+const purgeStep = `WITH doomed AS (
+    SELECT d.id FROM ${deliveryTable} d
+    WHERE d.finished_at IS NOT NULL AND d.finished_at <= $1 AND (d.finished_at, d.id) < ($1::bigint, $2::text)
+    ORDER BY d.finished_at LIMIT $3 FOR UPDATE SKIP LOCKED
+  ), attempts AS (
+    DELETE FROM ${attemptTable} a USING doomed WHERE a.delivery_id = doomed.id
+  ), bodies AS (
+    DELETE FROM ${bodyTable} b USING doomed WHERE b.delivery_id = doomed.id
+  )
+  DELETE FROM ${deliveryTable} d USING doomed WHERE d.id = doomed.id`;
+
+/** DeliveryStore.purge. */
+export async function purgeOnPostgres(
+  pool: Pool,
+  { finishedBefore, keep, limit }: PurgeRequest,
+): Promise<number> {
+  const purge = async (finishedAt: unknown, id: string, most: number): Promise<number> =>
+    (await pool.query(purgeStep, [finishedAt, id, most])).rowCount ?? 0;
+  const old = await purge(finishedBefore, '', limit);
+  if (old >= limit) return old;
+  if (keep <= 0) return old + (await purge(highestBigint, '', limit - old));
+  const { rows } = await pool.query<Row>(
+    `SELECT finished_at, id FROM ${deliveryTable} WHERE finished_at IS NOT NULL
+    ORDER BY finished_at DESC, id DESC OFFSET $1 LIMIT 1`,
+    [keep - 1],
+  );
+  const lastKept = rows[0];
+  if (lastKept === undefined) return old;
+  return old + (await purge(lastKept.finished_at, textOf(lastKept.id), limit - old));
+}
+
+/** DeliveryStore.expunge. */
+export async function expungeOnPostgres(
+  pool: Pool,
+  {
+    className,
+    objectId,
+    now,
+  }: { readonly className: string; readonly objectId: string; readonly now: number },
+): Promise<number> {
+  const client = await pool.connect();
+  let failure: Error | undefined;
+  try {
+    await client.query('BEGIN');
+    // A statement of its own: it waits for attempts that are being recorded, and only the next one sees their replies.
+    const { rows } = await client.query<Row>(
+      `SELECT id FROM ${deliveryTable} WHERE class_name = $1 AND object_id = $2 ORDER BY id FOR UPDATE`,
+      [className, objectId],
+    );
+    const ids = rows.map(({ id }) => textOf(id));
+    await client.query(`UPDATE ${bodyTable} SET body = '{}' WHERE delivery_id = ANY ($1)`, [ids]);
+    await client.query(
+      `UPDATE ${attemptTable} SET reply = NULL WHERE delivery_id = ANY ($1) AND reply IS NOT NULL`,
+      [ids],
+    );
+    await client.query(`UPDATE ${deliveryTable} SET ${cancelled} WHERE id = ANY ($1) AND state = 'pending'`, [
+      ids,
+      now,
+    ]);
+    await client.query(`UPDATE ${deliveryTable} SET is_expunged = true WHERE id = ANY ($1)`, [ids]);
+    await client.query('COMMIT');
+    return ids.length;
+  } catch (error) {
+    failure = error instanceof Error ? error : new Error('expunge failed', { cause: error });
+    throw failure;
+  } finally {
+    // A connection in the middle of a failed transaction is closed, which rolls back.
+    client.release(failure);
+  }
+}
