@@ -73,7 +73,12 @@ describeOnEachDatabase('the rows of hooks', database => {
   });
 
   it('of a function that also names a class are left alone when the trigger is changed', async () => {
-    const odd = { functionName: 'odd', className: 'Odd', triggerName: 'beforeSave', url: 'https://example.com/odd' };
+    const odd = {
+      functionName: 'odd',
+      className: 'Odd',
+      triggerName: 'beforeSave',
+      url: 'https://example.com/odd',
+    };
     await insertHookRows(database.kind, fresh, [odd]);
     const trigger = { className: 'Odd', triggerName: 'beforeSave' };
     await parse.registerHook({ ...trigger, url });
@@ -121,14 +126,16 @@ describeOnEachDatabase('a registration while the database goes away', database =
   let proxy: CuttableProxy;
   let parse: ParseApplication;
   let receiver: WebhookReceiver;
-  /** Far less than a client waits; Parse Server's own is up to 30 s with MongoDB, which its option cuts here. */
+  /** The lease of the lock is 10 s. */
   const boundMs = 15_000;
 
   beforeAll(async () => {
     fresh = await database.create();
     proxy = await startCuttableProxy(fresh.databaseURI);
     receiver = await startWebhookReceiver();
-    const databaseOptions = database.kind === 'mongodb' ? { serverSelectionTimeoutMS: 1000 } : {};
+    // Both are 30 s by default: how long a query waits for a server, and a heartbeat for an answer on a dead connection.
+    const databaseOptions =
+      database.kind === 'mongodb' ? { serverSelectionTimeoutMS: 1000, connectTimeoutMS: 1000 } : {};
     parse = await startParseApplication({
       database: { ...fresh, databaseURI: proxy.through(fresh.databaseURI), databaseOptions },
       webhooks: { pollIntervalMs: 50 },

@@ -305,6 +305,7 @@ describeOnEachDatabase('a function hook', database => {
     it.each([
       ['failurePolicy allow', { failurePolicy: 'allow' }, () => new Reply(500, 'down')],
       ['mode shadow', { mode: 'shadow' }, () => ({ success: 'not enforced' })],
+      ['mode shadow, and an empty answer', { mode: 'shadow' }, () => new Reply(204, '')],
       ['mode shadow, and an error', { mode: 'shadow' }, () => ({ error: 'not enforced' })],
     ])('lets the cloud function answer with %s', async (_what, settings, answer) => {
       for (const functionName of ['plain', 'express', 'expressError', 'expressReturn'])

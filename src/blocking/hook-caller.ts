@@ -89,8 +89,11 @@ export class HookCaller {
     const answer: Answer<T> =
       call.kind === 'ready' ? await this.#answer(hook, call.call, deadlineAt, interpret) : call.failure;
     this.#count(hook, answer);
-    if (hook.settings.mode === 'shadow' && answer.kind !== 'unchanged') {
-      this.#parts.logger.info(`webhook ${hook.label} in shadow mode would have ${describeAnswer(answer)}`);
+    if (hook.settings.mode === 'shadow') {
+      if (answer.kind !== 'unchanged') {
+        this.#parts.logger.info(`webhook ${hook.label} in shadow mode would have ${describeAnswer(answer)}`);
+      }
+      // Also an empty answer is not enforced: a function's would be the result.
       return { kind: 'unchanged', answered: false };
     }
     switch (answer.kind) {
