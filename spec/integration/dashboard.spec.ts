@@ -194,7 +194,11 @@ describeWithChromium("the Dashboard's Webhooks page", chromium => {
       expect(await run('own')).toEqual({ result: 'webhook' });
 
       const edited = receiver.url('word', 'edited-webhook');
-      expect(await (await webhooks.edit('own', edited)).json()).toEqual({ functionName: 'own', url: edited, warning });
+      expect(await (await webhooks.edit('own', edited)).json()).toEqual({
+        functionName: 'own',
+        url: edited,
+        warning,
+      });
       await webhooks.dialogClosed();
       expect(await webhooks.rowsWith(edited)).toContainEqual(['Function', '', 'own', edited]);
       expect(await run('own')).toEqual({ result: 'edited-webhook' });

@@ -322,6 +322,11 @@ describeOnEachDatabase('a reply', database => {
       expect(await stored()).toMatchObject({ nested: { a: 1, b: 2 }, age: 3 });
     });
 
+    it('sets below a key that nobody sent, on create', async () => {
+      const { body } = await create('{"success":{"nested.b":2}}');
+      expect(await stored(body.objectId)).toMatchObject({ name: 'Spot', nested: { b: 2 } });
+    });
+
     it('sets below a key that the client sends, on create', async () => {
       const { body } = await create('{"success":{"nested.b":2}}', { nested: { a: 1 } });
       expect(await stored(body.objectId)).toMatchObject({ nested: { a: 1, b: 2 } });
@@ -343,9 +348,18 @@ describeOnEachDatabase('a reply', database => {
       ['Batch without ops', '{"rel":{"__op":"Batch"}}'],
       ['Batch of numbers', '{"rel":{"__op":"Batch","ops":[5]}}'],
       ['Batch of null', '{"rel":{"__op":"Batch","ops":[null]}}'],
+      ['AddRelation of nothing', '{"rel3":{"__op":"AddRelation","objects":[]}}'],
+      ['Batch of nothing', '{"rel4":{"__op":"Batch","ops":[]}}'],
+      ['SetOnInsert', '{"n3":{"__op":"SetOnInsert","amount":5}}'],
       ['SetOnInsert of nothing', '{"n2":{"__op":"SetOnInsert"}}'],
       ['a date without iso', '{"when":{"__type":"Date"}}'],
       ['a date that is none', '{"when":{"__type":"Date","iso":"never"}}'],
+      ['a date of a number in text', '{"when":{"__type":"Date","iso":"5"}}'],
+      ['a date beyond the year 9999', '{"when":{"__type":"Date","iso":"+275760-09-13T00:00:00.000Z"}}'],
+      ['a date in the year 0', '{"when":{"__type":"Date","iso":"0000-01-01T00:00:00.000Z"}}'],
+      ['a 30th of February', '{"when":{"__type":"Date","iso":"2020-02-30T00:00:00.000Z"}}'],
+      ['half a surrogate pair further down', '{"map":{"a":["\\ud800"]}}'],
+      ['a NUL in a key', '{"map":{"a\\u0000":1}}'],
       ['a date of a number', '{"when":{"__type":"Date","iso":5}}'],
       ['an empty pointer', '{"ptr":{"__type":"Pointer"}}'],
       ['a pointer to numbers', '{"ptr":{"__type":"Pointer","className":5,"objectId":5}}'],
@@ -358,6 +372,8 @@ describeOnEachDatabase('a reply', database => {
       ['a polygon of one point', '{"area":{"__type":"Polygon","coordinates":[[1,1]]}}'],
       ['a polygon of texts', '{"area":{"__type":"Polygon","coordinates":[["a","b"],["c","d"],["e","f"]]}}'],
       ['bytes of a number', '{"bytes":{"__type":"Bytes","base64":5}}'],
+      ['a relation to a number', '{"rel5":{"__type":"Relation","className":5}}'],
+      ['a relation to an invalid class', '{"rel6":{"__type":"Relation","className":"a b"}}'],
       ['a relation to nothing', '{"rel2":{"__type":"Relation"}}'],
       ['an object without class', '{"obj":{"__type":"Object"}}'],
       ['an unknown type', '{"odd":{"__type":"Wormhole"}}'],

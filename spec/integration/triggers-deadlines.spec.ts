@@ -12,10 +12,6 @@ interface CloudSdk {
   readonly Object: new (className: string) => { save(attributes: object): Promise<{ id: string }> };
 }
 
-const totalDeadlineMs = 300;
-/** Two of them pass the deadline, one does not. */
-const slowMs = 200;
-
 describeOnEachDatabase('totalDeadlineMs', database => {
   let fresh: FreshDatabase;
   let parse: ParseApplication;
@@ -27,15 +23,11 @@ describeOnEachDatabase('totalDeadlineMs', database => {
     receiver = await startWebhookReceiver();
     parse = await startParseApplication({
       database: fresh,
-      webhooks: { totalDeadlineMs },
+      webhooks: { totalDeadlineMs: 150 },
       parse: { cloud: (given: CloudSdk) => void (sdk = given) },
     });
-    receiver.on('/slow', () => new Promise(resolve => setTimeout(resolve, slowMs, { success: true })));
-    for (const className of ['Inner', 'Outer', 'Found', 'Deleted', 'Single', 'Background']) {
-      await parse.master('POST', `/schemas/${className}`, {
-        body: { className, fields: { n: { type: 'Number' } } },
-      });
-    }
+    receiver.on('/silent', () => new Promise(() => undefined));
+    receiver.on('/prompt', () => ({ success: true }));
   });
 
   afterAll(async () => {
@@ -46,76 +38,97 @@ describeOnEachDatabase('totalDeadlineMs', database => {
 
   beforeEach(() => receiver.forget());
 
-  const slow = (target: object) =>
-    parse.registerHook({ ...target, url: `http://127.0.0.1:${receiver.port}/slow`, timeoutMs: 10_000 });
-  const timedOut = (label: string): unknown => ({
+  /** Uses up the whole deadline of its operation, and lets that go on. */
+  const silent = (className: string, triggerName: string) =>
+    parse.registerHook({
+      className,
+      triggerName,
+      url: `http://127.0.0.1:${receiver.port}/silent`,
+      timeoutMs: 30_000,
+      failurePolicy: 'allow',
+    });
+  const prompt = (className: string, triggerName: string, settings: object = {}) =>
+    parse.registerHook({
+      className,
+      triggerName,
+      url: `http://127.0.0.1:${receiver.port}/prompt`,
+      ...settings,
+    });
+  const paths = () => receiver.calls.map(call => call.path);
+  const timedOut = (label: string) => ({
     status: 400,
-    body: { code: 124, error: expect.stringContaining(`webhook ${label} failed: timed out`) },
+    body: { code: 124, error: `webhook ${label} failed: timed out` },
+  });
+
+  it('bounds a call whose own timeout is longer', async () => {
+    await silent('Alone', 'beforeSave');
+    expect((await parse.client('POST', '/classes/Alone', { body: {} })).status).toBe(201);
+    expect(parse.logs).toContainEqual(
+      expect.stringMatching(/beforeSave Alone failed: timed out after (1\d\d|\d\d) ms/),
+    );
   });
 
   it('is shared by a save and by what its cloud code saves meanwhile', async () => {
-    await slow({ className: 'Inner', triggerName: 'beforeSave' });
-    await slow({ className: 'Outer', triggerName: 'beforeSave' });
+    await silent('Inner', 'beforeSave');
+    await prompt('Outer', 'beforeSave');
     sdk.Cloud.beforeSave('Outer', () => new sdk.Object('Inner').save({ n: 1 }));
-    expect((await parse.client('POST', '/classes/Inner', { body: { n: 1 } })).status).toBe(201);
-    expect(await parse.client('POST', '/classes/Outer', { body: { n: 1 } })).toMatchObject(
+    expect(await parse.client('POST', '/classes/Outer', { body: {} })).toMatchObject(
       timedOut('beforeSave Outer'),
     );
+    expect(paths()).toEqual(['/silent']);
   });
 
   it('is shared by beforeFind and afterFind of one find', async () => {
-    await slow({ className: 'Found', triggerName: 'beforeFind' });
-    expect((await parse.client('GET', '/classes/Found')).status).toBe(200);
-    await slow({ className: 'Found', triggerName: 'afterFind' });
+    await silent('Found', 'beforeFind');
+    await prompt('Found', 'afterFind');
     expect(await parse.client('GET', '/classes/Found')).toMatchObject(timedOut('afterFind Found'));
+    expect(paths()).toEqual(['/silent']);
   });
 
   it('is shared by the find and the trigger of one delete', async () => {
-    const { body } = await parse.client('POST', '/classes/Deleted', { body: { n: 1 } });
-    await slow({ className: 'Deleted', triggerName: 'afterFind' });
-    await slow({ className: 'Deleted', triggerName: 'beforeDelete' });
-    expect(await parse.client('DELETE', `/classes/Deleted/${body.objectId}`)).toMatchObject(
-      timedOut('beforeDelete Deleted'),
-    );
+    const { body } = await parse.client('POST', '/classes/Deleted', { body: {} });
+    await silent('Deleted', 'afterFind');
+    await prompt('Deleted', 'beforeDelete');
+    const deleted = await parse.client('DELETE', `/classes/Deleted/${body.objectId}`);
+    expect(deleted).toMatchObject(timedOut('beforeDelete Deleted'));
+    expect(paths()).toEqual(['/silent']);
   });
 
-  it('does not fail a cloud function that saves for longer, one object after the other', async () => {
-    await slow({ className: 'Single', triggerName: 'beforeSave' });
+  it('begins anew for every operation of a batch', async () => {
+    await silent('InBatch', 'beforeSave');
+    const requests = [1, 2, 3].map(n => ({ method: 'POST', path: '/parse/classes/InBatch', body: { n } }));
+    expect((await parse.client('POST', '/batch', { body: { requests } })).status).toBe(200);
+    expect(paths()).toEqual(['/silent', '/silent', '/silent']);
+  });
+
+  it('begins anew for every save of a cloud function, hooked or not', async () => {
+    await silent('Single', 'beforeSave');
     sdk.Cloud.define('manySaves', async () => {
       for (let n = 0; n < 3; n++) await new sdk.Object('Single').save({ n });
       return 'done';
     });
-    expect(await parse.client('POST', '/functions/manySaves')).toMatchObject({
-      status: 200,
-      body: { result: 'done' },
-    });
-    expect(receiver.calls).toHaveLength(3);
-    // Also when a hook stands on its name and lets it answer.
-    const failing = `http://127.0.0.1:${receiver.port}/failing`;
-    receiver.on('/failing', () => ({}));
-    await parse.registerHook({ functionName: 'manySaves', url: failing, failurePolicy: 'allow' });
-    expect(await parse.client('POST', '/functions/manySaves')).toMatchObject({
-      status: 200,
-      body: { result: 'done' },
-    });
+    const run = () => parse.client('POST', '/functions/manySaves');
+    expect(await run()).toMatchObject({ status: 200, body: { result: 'done' } });
+    expect(paths()).toEqual(['/silent', '/silent', '/silent']);
+    receiver.forget();
+    const url = receiver.on('/failing', () => ({}));
+    await parse.registerHook({ functionName: 'manySaves', url, failurePolicy: 'allow' });
+    expect(await run()).toMatchObject({ status: 200, body: { result: 'done' } });
+    expect(paths()).toEqual(['/failing', '/silent', '/silent', '/silent']);
   });
 
   it('does not hold work that cloud code leaves running in the background', async () => {
-    await slow({ className: 'Background', triggerName: 'beforeSave' });
-    let saved: Promise<unknown> = Promise.resolve();
-    await parse.registerHook({
-      className: 'Starter',
-      triggerName: 'beforeSave',
-      url: receiver.on('/fast', () => ({ success: true })),
-    });
+    await silent('Background', 'beforeSave');
+    await prompt('Starter', 'beforeSave', { failurePolicy: 'allow' });
+    let saves: Promise<unknown> = Promise.resolve();
     sdk.Cloud.beforeSave('Starter', async () => {
-      saved = (async () => {
+      saves = (async () => {
         for (let n = 0; n < 3; n++) await new sdk.Object('Background').save({ n });
       })();
-      saved.catch(() => undefined);
     });
-    expect((await parse.client('POST', '/classes/Starter', { body: { n: 1 } })).status).toBe(201);
-    await expect(saved).resolves.toBeUndefined();
+    expect((await parse.client('POST', '/classes/Starter', { body: {} })).status).toBe(201);
+    await saves;
+    expect(paths().filter(path => path === '/silent')).toHaveLength(3);
   });
 });
 

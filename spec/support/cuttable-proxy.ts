@@ -5,47 +5,48 @@ import { connect, createServer, type Socket } from 'node:net';
 export interface CuttableProxy {
   /** `uri` with this proxy's host and port in place of the target's. */
   through(uri: string): string;
-  /** Ends every connection and refuses new ones, until `mend`. */
-  cut(): void;
-  mend(): Promise<void>;
-  /** Cuts when the client next sends bytes that hold `text`; those bytes do not arrive. Resolves when it happens. */
+  /**
+   * Cuts when a client next sends bytes that hold `text`; those bytes do not arrive. Ends every connection and refuses
+   * new ones until `mend`. Resolves when it happens.
+   */
   cutAt(text: string): Promise<void>;
+  mend(): Promise<void>;
   close(): Promise<void>;
 }
 
 export async function startCuttableProxy(targetUri: string): Promise<CuttableProxy> {
   const target = new URL(targetUri);
-  const sockets = new Set<Socket>();
+  const ends = new Map<Socket, () => void>();
   let trap: { readonly text: string; readonly sprung: () => void } | undefined;
-  const cut = (): void => {
-    // Refused, and not accepted and closed: the MongoDB driver may miss a close between connect and its first command,
-    // and then waits for 30 s.
-    server.close();
-    for (const socket of sockets) socket.destroy();
+  const endOthers = (spared?: Socket): void => {
+    for (const [near, end] of ends) if (near !== spared) end();
   };
   const server = createServer(near => {
     const far = connect(Number(target.port), target.hostname);
-    for (const [socket, other] of [
-      [near, far],
-      [far, near],
-    ] as const) {
-      sockets.add(socket);
+    const end = (): void => {
+      ends.delete(near);
+      near.destroy();
+      far.destroy();
+    };
+    ends.set(near, end);
+    for (const socket of [near, far]) {
       // A reset is what a cut looks like.
       socket.on('error', () => undefined);
-      socket.on('close', () => {
-        sockets.delete(socket);
-        other.destroy();
-      });
+      socket.on('close', end);
     }
     near.on('data', (bytes: Buffer) => {
-      if (trap && bytes.includes(trap.text)) {
-        const { sprung } = trap;
-        trap = undefined;
-        cut();
-        sprung();
+      if (!trap || !bytes.includes(trap.text)) {
+        far.write(bytes);
         return;
       }
-      far.write(bytes);
+      server.close();
+      near.removeAllListeners('data');
+      endOthers(near);
+      // The MongoDB driver sends a heartbeat as soon as a query fails, and one on a connection that it does not yet know
+      // to be dead is never answered nor given up (7.1.0). So the heartbeat's connection goes before the query's.
+      setImmediate(() => setImmediate(end));
+      trap.sprung();
+      trap = undefined;
     });
     far.on('data', (bytes: Buffer) => near.write(bytes));
   }).listen(0, '127.0.0.1');
@@ -60,18 +61,18 @@ export async function startCuttableProxy(targetUri: string): Promise<CuttablePro
       proxied.port = String(port);
       return proxied.href;
     },
-    cut,
-    mend: async () => {
-      server.listen(port, '127.0.0.1');
-      await once(server, 'listening');
-    },
     cutAt: text =>
       new Promise(resolve => {
         trap = { text, sprung: resolve };
       }),
+    mend: async () => {
+      server.listen(port, '127.0.0.1');
+      await once(server, 'listening');
+    },
     close: async () => {
+      endOthers();
       if (!server.listening) return;
-      cut();
+      server.close();
       await once(server, 'close');
     },
   };

@@ -33,9 +33,12 @@ export async function startReceiverProcess(): Promise<ReceiverProcess> {
   const listening = new Promise<number>((settle, fail) => {
     void gone.then(() => fail(new Error('the receiver does not start')));
     child.on('message', (message: Message) => {
-      if ('port' in message) return settle(message.port);
-      calls.push(message.call);
-      arrivals.emit('call');
+      if ('port' in message) {
+        settle(message.port);
+      } else {
+        calls.push(message.call);
+        arrivals.emit('call');
+      }
     });
   });
   const origin = `http://127.0.0.1:${await listening}`;

@@ -38,7 +38,10 @@ export class WebhooksPage {
 
   /** The rows that are there now. */
   async rows(): Promise<readonly HookRow[]> {
-    const rows = await this.#page.locator('tr').filter({ has: this.#page.locator('td') }).all();
+    const rows = await this.#page
+      .locator('tr')
+      .filter({ has: this.#page.locator('td') })
+      .all();
     const cells = await Promise.all(rows.map(row => row.locator('td').allInnerTexts()));
     return cells.map(([type = '', className = '', method = '', destination = '']) => [
       type,
@@ -83,9 +86,12 @@ export class WebhooksPage {
     await this.#dialog.waitFor({ state: 'detached' });
   }
 
-  /** Waits until the dialog shows `text`. */
+  /**
+   * Waits until the dialog shows `text` where it can be read. Errors slide in from a height of 0, cut off but visible
+   * for Playwright; a click on trial waits until the text stands still and nothing covers it.
+   */
   async dialogSays(text: string): Promise<void> {
-    await this.#dialog.getByText(text, { exact: true }).waitFor();
+    await this.#dialog.getByText(text, { exact: true }).click({ trial: true });
   }
 
   async cancel(): Promise<void> {
@@ -94,7 +100,10 @@ export class WebhooksPage {
   }
 
   get #toolbarButton(): Locator {
-    return this.#page.getByRole('button', { name: 'Create a Webhook' }).or(this.#page.getByText('Create a Webhook')).first();
+    return this.#page
+      .getByRole('button', { name: 'Create a Webhook' })
+      .or(this.#page.getByText('Create a Webhook'))
+      .first();
   }
 
   get #dialog(): Locator {
@@ -119,6 +128,7 @@ export class WebhooksPage {
   }
 
   async #submit(button: string, path: string): Promise<Response> {
+    await this.#page.screenshot({ path: `/tmp/shots/dialog-${button}-${path.replaceAll('/','_')}.png` });
     const [answer] = await Promise.all([
       this.#answers(path),
       this.#dialog.getByRole('button', { name: button, exact: true }).click(),

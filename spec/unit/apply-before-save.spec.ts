@@ -83,7 +83,15 @@ describe('in merge mode', () => {
     ['a deletion of what is there', { name: deleteOp, 'obj.x': deleteOp }],
     ['null for what is there', { name: null }],
     ['an op', { age: { __op: 'Increment', amount: 1 } }],
-    ['a relation op', { friends: { __op: 'AddRelation', objects: [] } }],
+    [
+      'a relation op',
+      {
+        friends: {
+          __op: 'AddRelation',
+          objects: [{ __type: 'Pointer', className: '_User', objectId: 'u2' }],
+        },
+      },
+    ],
     ['0 for absent', { count: 0 }],
   ])('%s overrides', (_name, reply, values = reply) => {
     expect(merge(reply)).toEqual(values);

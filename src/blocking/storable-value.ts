@@ -10,27 +10,32 @@ export function findUnstorable(key: string, value: JsonValue): string | undefine
   return findMalformed(value);
 }
 
-/** The operations of MongoTransform.transformUpdateOperator and DatabaseController.collectRelationUpdates. */
+/**
+ * The operations that SchemaController.getObjectType knows. It reads the first object of a relation's, so that an empty
+ * list is an internal error; `SetOnInsert` it does not know at all.
+ */
 function isOp(op: JsonObject): boolean {
   switch (op.__op) {
     case 'Delete':
       return true;
     case 'Increment':
       return Number.isFinite(op.amount);
-    case 'SetOnInsert':
-      return op.amount !== undefined && findMalformed(op.amount) === undefined;
     case 'Add':
     case 'AddUnique':
     case 'Remove':
       return Array.isArray(op.objects) && findMalformed(op.objects as readonly JsonValue[]) === undefined;
     case 'AddRelation':
     case 'RemoveRelation':
-      return Array.isArray(op.objects) && (op.objects as readonly JsonValue[]).every(isPointer);
+      return isFilledList(op.objects) && op.objects.every(isPointer);
     case 'Batch':
-      return Array.isArray(op.ops) && (op.ops as readonly JsonValue[]).every(isRelationOp);
+      return isFilledList(op.ops) && op.ops.every(isRelationOp);
     default:
       return false;
   }
+}
+
+function isFilledList(value: JsonValue | undefined): value is readonly JsonValue[] {
+  return Array.isArray(value) && value.length > 0;
 }
 
 function isRelationOp(op: JsonValue): boolean {
@@ -84,9 +89,11 @@ function isStorableText(text: string): boolean {
 function isWellTyped(value: JsonObject): boolean {
   switch (value.__type) {
     case 'Date':
-      return typeof value.iso === 'string' && !Number.isNaN(Date.parse(value.iso));
+      return typeof value.iso === 'string' && isCalendarDate(value.iso);
     case 'Pointer':
       return isPointer(value);
+    case 'Relation':
+      return isClassName(value.className);
     case 'Bytes':
       return typeof value.base64 === 'string';
     case 'File':
@@ -100,13 +107,26 @@ function isWellTyped(value: JsonObject): boolean {
   }
 }
 
+/** What JavaScript and PostgreSQL both read: the years 1 to 9999, and no 30th of February, which V8 takes for a March day. */
+function isCalendarDate(iso: string): boolean {
+  const [, year = 0, month = 0, day = 0] = (/^(\d{4})-(\d{2})-(\d{2})(?:[T ]|$)/.exec(iso) ?? []).map(Number);
+  // The days of a month are the last day before the next one; 2000 + year % 400 is leap when the year is.
+  const days = new Date(Date.UTC(2000 + (year % 400), month, 0)).getUTCDate();
+  return year > 0 && day <= days && !Number.isNaN(Date.parse(iso));
+}
+
 function isPointer(value: JsonValue): boolean {
   return (
     isJsonObject(value) &&
     value.__type === 'Pointer' &&
-    typeof value.className === 'string' &&
+    isClassName(value.className) &&
     typeof value.objectId === 'string'
   );
+}
+
+// SchemaController's classAndFieldRegex and the classes of the system.
+function isClassName(name: JsonValue | undefined): boolean {
+  return typeof name === 'string' && /^_?[A-Za-z][A-Za-z0-9_]*$/.test(name);
 }
 
 function isPolygon(coordinates: JsonValue | undefined): boolean {

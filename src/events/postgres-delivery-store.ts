@@ -113,8 +113,8 @@ export class PostgresDeliveryStore implements DeliveryStore {
     this.#parts = parts;
     this.#prepared = parts.preparedStatements ?? true;
     const { connection } = parts;
-    this.#ownsPool = !(connection instanceof Pool);
-    if (connection instanceof Pool) {
+    this.#ownsPool = !isPool(connection);
+    if (isPool(connection)) {
       this.#pool = connection;
       return;
     }
@@ -178,14 +178,15 @@ export class PostgresDeliveryStore implements DeliveryStore {
 
   async finish(finished: readonly FinishedAttempt[]): Promise<readonly string[]> {
     if (finished.length === 0) return [];
-    const attempts = finished.map(({ attempt }) => attempt);
+    const ordered = [...finished].sort((a, b) => (a.attempt.deliveryId < b.attempt.deliveryId ? -1 : 1));
+    const attempts = ordered.map(({ attempt }) => attempt);
     const replies = attempts.map(({ reply }) => (reply === undefined ? undefined : JSON.stringify(reply)));
     return idsOf(
       await this.#retry(finish, [
         ...columnsOf(attempts, ['deliveryId']),
-        ...columnsOf(finished, ['owner']),
+        ...columnsOf(ordered, ['owner']),
         ...columnsOf(
-          finished.map(({ progress }) => progress),
+          ordered.map(({ progress }) => progress),
           ['state', 'attemptCount', 'nextAttemptAt', 'lastStatus', 'lastError', 'finishedAt'],
         ),
         ...columnsOf(attempts, ['number', 'startedAt', 'durationMs', 'status', 'error', 'phase']),
@@ -306,6 +307,11 @@ export class PostgresDeliveryStore implements DeliveryStore {
       }
     }
   }
+}
+
+/** Not by instanceof: an application's pool may come from another copy of pg. */
+function isPool(connection: PostgresDeliveryStoreParts['connection']): connection is Pool {
+  return typeof connection === 'object' && 'query' in connection;
 }
 
 /** Lists of the values of each key: what unnest takes. Whole numbers where the column is bigint is the caller's promise. */

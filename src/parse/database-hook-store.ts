@@ -100,16 +100,27 @@ export class DatabaseHookStore implements HookStore {
   }
 
   async #locked<T>(work: (writer: HookWriter) => Promise<T>): Promise<T> {
+    await this.#releaseLeftLock();
     const owner = randomUUID();
+    // Until it is released: the answer of a database that goes away may be lost, and the lock ours all the same.
+    this.#leftLock = owner;
     const heldSince = await this.#lock(owner);
     try {
       return await work(this.#writer(heldSince + lockLeaseMs));
     } finally {
-      // What was written stays written: a database that went away costs the others the lease, not the caller the answer.
+      // What was written stays written: this takes the answer from nobody.
       await this.#unlock(owner).catch((error: unknown) => {
-        this.#logger.warn(`webhooks: the lock on hooks is kept until it expires: ${String(error)}`);
+        this.#logger.warn(`webhooks: the lock on hooks is released later: ${String(error)}`);
       });
     }
+  }
+
+  /** Gives back what an earlier change could not; other nodes would wait for the end of its lease. */
+  async #releaseLeftLock(): Promise<void> {
+    const owner = this.#leftLock;
+    if (owner === undefined) return;
+    await this.#matched({ objectId: stateId, lockOwner: owner }, released);
+    if (this.#leftLock === owner) this.#leftLock = undefined;
   }
 
   /**

@@ -1,10 +1,11 @@
 // Middleware for express, connect and node:http that lets only verified webhooks through.
-import type { ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createReceive, type ReceivedWebhook, type ReceiveOptions } from './receive';
 import type { RawRequest } from './read-raw-body';
 import { send } from './receiver-reply';
 
-export type WebhookRequest = RawRequest & { webhook?: ReceivedWebhook };
+// Without `body`: express would take its type over for the handlers that follow, and they would lose their own.
+export type WebhookRequest = IncomingMessage & { webhook?: ReceivedWebhook };
 
 declare global {
   // The way express documents for what middleware adds to a request; without express the namespace is just empty.
@@ -27,10 +28,11 @@ export function webhookMiddleware(
 ): (request: WebhookRequest, response: ServerResponse, next: (error?: unknown) => void) => void {
   const receive = createReceive(options);
   return (request, response, next) => {
-    receive.fromRequest(request).then(received => {
+    const raw: RawRequest = request;
+    receive.fromRequest(raw).then(received => {
       switch (received.kind) {
         case 'webhook':
-          request.body = received.webhook.body;
+          raw.body = received.webhook.body;
           request.webhook = received.webhook;
           next();
           return;

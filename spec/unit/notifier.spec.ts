@@ -1,0 +1,156 @@
+// Background notifications: bounded, at most once, and waited for at the end.
+import { HookCaller, type HookCall } from '../../src/blocking/hook-caller';
+import { Notifier } from '../../src/blocking/notifier';
+import { installHook, type InstalledHook } from '../../src/hooks/installed-hook';
+import type { ExchangeClient, ExchangeRequest, ExchangeResult } from '../../src/http/exchange';
+import { systemClock } from '../../src/shared/clock';
+import type { HookSettings } from '../../src/hooks/hook-settings';
+
+/** A client of the exchange's contract whose exchanges end when the test says so. */
+class HeldClient implements ExchangeClient {
+  readonly requests: ExchangeRequest[] = [];
+  readonly #held: ((result: ExchangeResult) => void)[] = [];
+  most = 0;
+
+  exchange(request: ExchangeRequest): Promise<ExchangeResult> {
+    this.requests.push(request);
+    return new Promise(resolve => {
+      this.#held.push(resolve);
+      this.most = Math.max(this.most, this.#held.length);
+    });
+  }
+
+  async close(): Promise<void> {
+    // Holds nothing open.
+  }
+
+  get running(): number {
+    return this.#held.length;
+  }
+
+  release(body = '{"success":true}'): void {
+    for (const resolve of this.#held.splice(0)) {
+      resolve({ kind: 'reply', status: 200, headers: {}, body: Buffer.from(body), durationMs: 1, tries: 1 });
+    }
+  }
+}
+
+function hookWith(settings: HookSettings = {}): InstalledHook {
+  return installHook({
+    hook: { target: { kind: 'trigger', className: 'A', triggerName: 'afterSave' }, url: 'http://127.0.0.1/' },
+    settings,
+    defaults: {},
+  });
+}
+
+function setUp() {
+  const client = new HeldClient();
+  const lines: string[] = [];
+  const log = (line: string): void => void lines.push(line);
+  const logger = { info: log, warn: log, error: log };
+  const caller = new HookCaller({ client, clock: systemClock, logger, webhookKey: undefined });
+  return { client, lines, notifier: new Notifier(caller, logger) };
+}
+
+const call = (n = 0): HookCall => ({
+  fields: { triggerName: 'afterSave', object: { n }, master: false },
+  depth: 1,
+});
+const turn = (): Promise<void> => new Promise(resolve => setImmediate(resolve));
+
+describe('Notifier', () => {
+  it('sends after its caller went on, with what was true at that moment', async () => {
+    const { client, notifier } = setUp();
+    let n = 1;
+    notifier.send(hookWith(), () => call(n));
+    n = 2;
+    expect(client.requests).toHaveLength(0);
+    await turn();
+    expect(client.requests.map(({ body }) => JSON.parse(body.toString()) as unknown)).toEqual([
+      { triggerName: 'afterSave', object: { n: 1 }, master: false },
+    ]);
+    client.release();
+    await notifier.drained();
+  });
+
+  it('runs 64 at a time and all in the end, in order', async () => {
+    const { client, notifier } = setUp();
+    const hook = hookWith();
+    for (let n = 0; n < 200; n++) notifier.send(hook, () => call(n));
+    const waiting = { over: false };
+    const done = notifier.drained().then(() => (waiting.over = true));
+    await turn();
+    expect(client.running).toBe(64);
+    while (!waiting.over) {
+      client.release();
+      await turn();
+    }
+    await done;
+    expect(client.most).toBe(64);
+    const sent = client.requests.map(
+      ({ body }) => (JSON.parse(body.toString()) as { object: { n: number } }).object.n,
+    );
+    expect(sent).toEqual(Array.from({ length: 200 }, (_, n) => n));
+  });
+
+  it('drops what comes when 10,000 wait, with one log line per thousand', async () => {
+    const { client, lines, notifier } = setUp();
+    const hook = hookWith();
+    for (let n = 0; n < 11_500; n++) notifier.send(hook, () => call(n));
+    expect(lines).toEqual([
+      'webhook afterSave A: more than 10000 notifications wait; dropped 1 so far',
+      'webhook afterSave A: more than 10000 notifications wait; dropped 1001 so far',
+    ]);
+    const waiting = { over: false };
+    const done = notifier.drained().then(() => (waiting.over = true));
+    while (!waiting.over) {
+      client.release();
+      await turn();
+    }
+    await done;
+    expect(client.requests).toHaveLength(10_000);
+  });
+
+  it('is drained at once when nothing runs', async () => {
+    const { notifier } = setUp();
+    await expect(notifier.drained()).resolves.toBeUndefined();
+  });
+
+  it('sends nothing that the settings of the hook rule out', async () => {
+    const { client, notifier } = setUp();
+    notifier.send(hookWith({ where: { n: 5 } }), () => call(4));
+    notifier.send(hookWith({ active: false }), () => call(5));
+    notifier.send(hookWith({ changed: ['other'] }), () => ({ ...call(5), changedKeys: ['n'] }));
+    await notifier.drained();
+    await turn();
+    expect(client.requests).toEqual([]);
+  });
+
+  it('logs a call that cannot be built, once, and sends nothing', async () => {
+    const { client, lines, notifier } = setUp();
+    notifier.send(hookWith(), () => {
+      throw new RangeError('a value is nested deeper than 200 levels');
+    });
+    await notifier.drained();
+    expect(client.requests).toEqual([]);
+    expect(lines).toEqual([
+      'webhook afterSave A failed: request could not be encoded (a value is nested deeper than 200 levels)',
+    ]);
+  });
+
+  it('logs a failure and a rejection once each, and never what the receiver wrote', async () => {
+    const { client, lines, notifier } = setUp();
+    notifier.send(hookWith(), () => call());
+    await turn();
+    client.release('<html>a secret');
+    await notifier.drained();
+    notifier.send(hookWith(), () => call());
+    await turn();
+    client.release('{"error":"a secret"}');
+    await notifier.drained();
+    expect(lines).toHaveLength(2);
+    expect(lines[0]).toMatch(/^webhook afterSave A failed: answer is not JSON/);
+    expect(lines[1]).toMatch(/^webhook afterSave A answered with an error/);
+    expect(lines.join()).not.toContain('secret');
+  });
+});

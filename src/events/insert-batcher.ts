@@ -1,0 +1,177 @@
+// Group commit: gathers the deliveries of saves that happen at the same time into one insert. Owns no rows: a caller
+// waits for its insert, and what to do when that fails is the caller's.
+import type { Clock } from '../shared/clock';
+import type { NewDelivery } from './delivery';
+import type { DeliveryStore, Lease } from './delivery-store';
+import { DeliveryStoreError } from './delivery-store-error';
+
+export interface InsertBatcherOptions {
+  /** Deliveries in one insert; a call with more goes alone. Default 500. */
+  readonly maxRows: number;
+  /** UTF-16 units of bodies in one insert; a call with more goes alone. Default 4 Mi. */
+  readonly maxBodyLength: number;
+  /** Longest time that deliveries wait for others while an insert could start, in milliseconds. Default 2. */
+  readonly maxDelayMs: number;
+  /** Inserts under way at once. Default 2. */
+  readonly maxInFlight: number;
+  /** Deliveries that may wait; beyond it `add` fails as `full`. Default 20000. */
+  readonly maxWaitingRows: number;
+  /** UTF-16 units of bodies that may wait. Default 64 Mi. */
+  readonly maxWaitingBodyLength: number;
+}
+
+export const insertBatcherDefaults: InsertBatcherOptions = {
+  maxRows: 500,
+  maxBodyLength: 4 * 1024 * 1024,
+  maxDelayMs: 2,
+  maxInFlight: 2,
+  maxWaitingRows: 20_000,
+  maxWaitingBodyLength: 64 * 1024 * 1024,
+};
+
+export interface InsertBatcherParts {
+  readonly store: Pick<DeliveryStore, 'insert'>;
+  readonly clock: Clock;
+  /** Asked for at each insert; undefined leaves the deliveries to whoever claims first. */
+  readonly createLease: () => Lease | undefined;
+  readonly options?: Partial<InsertBatcherOptions>;
+}
+
+/** One call of `add`. */
+interface Member {
+  readonly deliveries: readonly NewDelivery[];
+  readonly bodyLength: number;
+  readonly resolve: (lease: Lease | undefined) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/**
+ * An insert starts as soon as none is under way; what is added meanwhile goes with the next one, when that one has ended
+ * or after maxDelayMs. So one save alone waits for nothing, and the more there are the larger the batches become.
+ */
+export class InsertBatcher {
+  readonly #parts: InsertBatcherParts;
+  readonly #options: InsertBatcherOptions;
+  readonly #waiting: Member[] = [];
+  #waitingRows = 0;
+  #waitingBodyLength = 0;
+  #inFlight = 0;
+  #startIsQueued = false;
+  #cancelTimer: (() => void) | undefined;
+
+  constructor(parts: InsertBatcherParts) {
+    this.#parts = parts;
+    this.#options = { ...insertBatcherDefaults, ...parts.options };
+  }
+
+  /** Deliveries that no insert has taken yet. */
+  get waitingRows(): number {
+    return this.#waitingRows;
+  }
+
+  /**
+   * Resolves when all of `deliveries` are durable, with the lease under which they are. Fails with the error of the
+   * insert, after which none of them is there (as far as the store keeps to that), or with a DeliveryStoreError `full`.
+   */
+  async add(deliveries: readonly NewDelivery[]): Promise<Lease | undefined> {
+    const { maxWaitingRows, maxWaitingBodyLength } = this.#options;
+    const bodyLength = deliveries.reduce((sum, { body }) => sum + body.length, 0);
+    if (
+      this.#waitingRows > 0 &&
+      (this.#waitingRows + deliveries.length > maxWaitingRows ||
+        this.#waitingBodyLength + bodyLength > maxWaitingBodyLength)
+    ) {
+      throw new DeliveryStoreError(
+        'full',
+        `${this.#waitingRows} deliveries wait to be written, maxWaitingRows is ${maxWaitingRows}`,
+      );
+    }
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ deliveries, bodyLength, resolve, reject });
+      this.#waitingRows += deliveries.length;
+      this.#waitingBodyLength += bodyLength;
+      this.#wake();
+    });
+  }
+
+  #wake(): void {
+    if (this.#waiting.length === 0 || this.#inFlight >= this.#options.maxInFlight) return;
+    if (this.#inFlight === 0 || this.#isBatchFull()) {
+      this.#queueStart();
+      return;
+    }
+    this.#cancelTimer ??= this.#parts.clock.schedule(this.#options.maxDelayMs, () => {
+      this.#cancelTimer = undefined;
+      this.#start();
+    });
+  }
+
+  #isBatchFull(): boolean {
+    return (
+      this.#waitingRows >= this.#options.maxRows || this.#waitingBodyLength >= this.#options.maxBodyLength
+    );
+  }
+
+  /** Not at once: what the same turn of the event loop adds goes along. */
+  #queueStart(): void {
+    if (this.#startIsQueued) return;
+    this.#startIsQueued = true;
+    queueMicrotask(() => {
+      this.#startIsQueued = false;
+      this.#start();
+    });
+  }
+
+  #start(): void {
+    if (this.#waiting.length === 0 || this.#inFlight >= this.#options.maxInFlight) return;
+    this.#cancelTimer?.();
+    this.#cancelTimer = undefined;
+    const batch = this.#takeBatch();
+    this.#inFlight++;
+    void this.#insert(batch).finally(() => {
+      this.#inFlight--;
+      this.#wake();
+    });
+    // The rest may fill another batch.
+    this.#wake();
+  }
+
+  #takeBatch(): readonly Member[] {
+    let rows = 0;
+    let bodyLength = 0;
+    const end = this.#waiting.findIndex((member, index) => {
+      rows += member.deliveries.length;
+      bodyLength += member.bodyLength;
+      return index > 0 && (rows > this.#options.maxRows || bodyLength > this.#options.maxBodyLength);
+    });
+    const batch = this.#waiting.splice(0, end < 0 ? this.#waiting.length : end);
+    for (const member of batch) {
+      this.#waitingRows -= member.deliveries.length;
+      this.#waitingBodyLength -= member.bodyLength;
+    }
+    return batch;
+  }
+
+  /**
+   * Never fails: every member hears of its own end. When the store refuses the deliveries, the batch is halved until
+   * those that it refuses are alone: one bad call among 500 costs about 18 more inserts.
+   */
+  async #insert(batch: readonly Member[]): Promise<void> {
+    try {
+      const lease = this.#parts.createLease();
+      await this.#parts.store.insert(
+        batch.flatMap(({ deliveries }) => deliveries),
+        lease,
+      );
+      for (const member of batch) member.resolve(lease);
+    } catch (error) {
+      if (batch.length === 1 || !(error instanceof DeliveryStoreError)) {
+        for (const member of batch) member.reject(error);
+        return;
+      }
+      const middle = Math.ceil(batch.length / 2);
+      await this.#insert(batch.slice(0, middle));
+      await this.#insert(batch.slice(middle));
+    }
+  }
+}

@@ -1,0 +1,460 @@
+// Deliveries in MongoDB, with single-document writes only: it needs no replica set and no transactions.
+import {
+  MongoClient,
+  type AnyBulkWriteOperation,
+  type Collection,
+  type Db,
+  type MongoClientOptions,
+} from 'mongodb';
+import type { Clock } from '../shared/clock';
+import type { Logger } from '../shared/logger';
+import type { Delivery, DeliveryState, NewDelivery } from './delivery';
+import { cutPage, parseCursor } from './delivery-cursor';
+import type {
+  ClaimRequest,
+  DeliveryFilter,
+  DeliveryPage,
+  DeliveryStore,
+  FinishedAttempt,
+  Lease,
+  Page,
+  PurgeRequest,
+  ReplaySchedule,
+  StatsBucket,
+  StatsRequest,
+  StopListening,
+} from './delivery-store';
+import { assertDistinctIds, DeliveryStoreError } from './delivery-store-error';
+import {
+  laneOf,
+  toAttempt,
+  toAttemptEntry,
+  toDelivery,
+  toDocument,
+  toProgressUpdate,
+  toQuery,
+  toSummary,
+  type DeliveryDocument,
+} from './mongodb-documents';
+import { compareByTime, compareForClaim, findCandidates, findNextDue, readLanes } from './mongodb-lanes';
+import { hasChangeStreams, watchInserts } from './mongodb-watcher';
+import { sumStatsBuckets } from './stats-buckets';
+
+export interface MongodbDeliveryStoreParts {
+  /** An address with the name of the database, or a database of a client that the caller closes. */
+  readonly connection: string | Db;
+  /** For an address. */
+  readonly options?: MongoClientOptions;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+/**
+ * No class can be called so: class names begin with a letter, those of Parse with `_` and a capital. Parse Server
+ * empties or drops it in one case only, when a test deletes everything (deleteAllClasses in MongoStorageAdapter.js).
+ */
+const collectionName = '_webhook_delivery';
+
+/** A document may have 16 MiB; beside the body it holds the attempts with the heads of their replies. */
+const maxBodyBytes = 12 * 1024 * 1024;
+const duplicateKey = 11_000;
+/** A claim that lost candidates to others looks again, at most so often. */
+const maxPasses = 5;
+const rowsPerStep = 1000;
+
+type Filter = DeliveryFilter & { readonly id?: string };
+
+export class MongodbDeliveryStore implements DeliveryStore {
+  readonly #parts: MongodbDeliveryStoreParts;
+  readonly #client: MongoClient | undefined;
+  readonly #database: Db;
+  readonly #deliveries: Collection<DeliveryDocument>;
+  #closed: Promise<void> | undefined;
+
+  constructor(parts: MongodbDeliveryStoreParts) {
+    this.#parts = parts;
+    const { connection } = parts;
+    if (typeof connection === 'string') {
+      this.#client = new MongoClient(connection, parts.options);
+      this.#database = this.#client.db();
+    } else {
+      this.#client = undefined;
+      this.#database = connection;
+    }
+    // On the disks of most: what a client saw succeed must outlive the primary.
+    this.#deliveries = this.#database.collection<DeliveryDocument>(collectionName, {
+      writeConcern: { w: 'majority', journal: true },
+      readPreference: 'primary',
+      ignoreUndefined: true,
+    });
+  }
+
+  /** Making an index that is there already does nothing, so nodes may do it at once. */
+  async migrate(): Promise<void> {
+    await this.#deliveries.createIndexes([
+      {
+        key: { 'queue.lane': 1, 'queue.at': 1, _id: 1 },
+        name: 'pending',
+        partialFilterExpression: { 'queue.lane': { $exists: true } },
+      },
+      { key: { createdAt: -1, _id: -1 }, name: 'created' },
+      { key: { endpoint: 1, createdAt: -1, _id: -1 }, name: 'endpoint' },
+      { key: { className: 1, objectId: 1, createdAt: -1, _id: -1 }, name: 'object' },
+      { key: { state: 1, createdAt: -1, _id: -1 }, name: 'state' },
+      {
+        key: { finishedAt: 1, _id: 1 },
+        name: 'finished',
+        partialFilterExpression: { finishedAt: { $exists: true } },
+      },
+      { key: { 'attempts.startedAt': 1 }, name: 'attempts' },
+    ]);
+  }
+
+  /**
+   * All or none as far as single documents go: what a failing insert has written is deleted again. A process that dies
+   * in between leaves deliveries of events that did happen, and without a lease one can be claimed in that moment.
+   */
+  async insert(deliveries: readonly NewDelivery[], lease: Lease | undefined): Promise<void> {
+    if (deliveries.length === 0) return;
+    assertDistinctIds(deliveries.map(({ id }) => id));
+    const tooLarge = deliveries.find(({ body }) => Buffer.byteLength(body) > maxBodyBytes);
+    if (tooLarge) {
+      throw new DeliveryStoreError(
+        'invalid',
+        `the body of ${tooLarge.id} has more than ${maxBodyBytes} bytes`,
+      );
+    }
+    const call = this.#createToken();
+    try {
+      await this.#deliveries.insertMany(deliveries.map(delivery => toDocument(delivery, lease, call)));
+    } catch (error) {
+      await this.#undoInsert(deliveries, call);
+      throw translateInsertError(error);
+    }
+  }
+
+  async claim(request: ClaimRequest): Promise<readonly Delivery[]> {
+    const { lease, now, limit, limitPerEndpoint, except } = request;
+    const claimed: Delivery[] = [];
+    const taken = new Map<string, number>();
+    for (let pass = 1; pass <= maxPasses; pass++) {
+      const candidates = await findCandidates(this.#deliveries, {
+        lanes: await readLanes(this.#deliveries, except),
+        now,
+        limit: limit - claimed.length,
+        limitOf: endpoint => limitPerEndpoint - (taken.get(endpoint) ?? 0),
+        compare: compareForClaim,
+      });
+      const won = await this.#lease(
+        candidates.map(({ id }) => id),
+        lease,
+        now,
+      );
+      const places = new Map(candidates.map(({ id }, place) => [id, place]));
+      const placeOf = ({ id }: Delivery): number => places.get(id) ?? 0;
+      claimed.push(...won.toSorted((a, b) => placeOf(a) - placeOf(b)));
+      if (won.length === candidates.length || claimed.length >= limit) break;
+      // Others were faster with some of the candidates: further back there may be more.
+      for (const { endpoint } of won) taken.set(endpoint, (taken.get(endpoint) ?? 0) + 1);
+    }
+    return claimed;
+  }
+
+  claimByIds(ids: readonly string[], lease: Lease, now: number): Promise<readonly Delivery[]> {
+    return this.#lease(ids, lease, now);
+  }
+
+  async renew(owner: string, ids: readonly string[], expiresAt: number): Promise<readonly string[]> {
+    const held = { _id: { $in: [...ids] }, 'queue.owner': owner };
+    await this.#deliveries.updateMany(held, { $set: { 'queue.until': expiresAt } });
+    const documents = await this.#deliveries.find(held).project<{ _id: string }>({ _id: 1 }).toArray();
+    return documents.map(({ _id }) => _id);
+  }
+
+  async release(owner: string, ids: readonly string[], nextAttemptAt: number): Promise<void> {
+    await this.#deliveries.updateMany(
+      { _id: { $in: [...ids] }, 'queue.owner': owner },
+      {
+        $set: { 'queue.at': nextAttemptAt, 'queue.until': 0 },
+        $unset: { 'queue.owner': '', 'queue.claim': '' },
+      },
+    );
+  }
+
+  async finish(finished: readonly FinishedAttempt[]): Promise<readonly string[]> {
+    if (finished.length === 0) return [];
+    const ids = finished.map(({ attempt }) => attempt.deliveryId);
+    const endpoints = await this.#readEndpoints(
+      finished
+        .filter(({ progress }) => progress.state === 'pending')
+        .map(({ attempt }) => attempt.deliveryId),
+    );
+    const call = this.#createToken();
+    const writes = finished.map(({ attempt, owner, progress }): AnyBulkWriteOperation<DeliveryDocument> => ({
+      updateOne: {
+        filter: { _id: attempt.deliveryId, 'queue.owner': owner },
+        update: {
+          ...toProgressUpdate(endpoints.get(attempt.deliveryId) ?? '', progress),
+          $push: { attempts: toAttemptEntry(attempt, call) },
+        },
+      },
+    }));
+    const { matchedCount } = await this.#deliveries.bulkWrite(writes, { ordered: false });
+    if (matchedCount === finished.length) return ids;
+    const held = await this.#deliveries
+      .find({ _id: { $in: ids }, 'attempts.call': call })
+      .project<{ _id: string }>({ _id: 1 })
+      .toArray();
+    return held.map(({ _id }) => _id);
+  }
+
+  async nextDueAt(except: readonly string[]): Promise<number | undefined> {
+    return findNextDue(this.#deliveries, await readLanes(this.#deliveries, except));
+  }
+
+  async listDueIds(now: number, limit: number): Promise<readonly string[]> {
+    const candidates = await findCandidates(this.#deliveries, {
+      lanes: await readLanes(this.#deliveries, []),
+      now: now - 1,
+      limit,
+      limitOf: () => limit,
+      compare: compareByTime,
+    });
+    return candidates.map(({ id }) => id);
+  }
+
+  async countByState(filter: DeliveryFilter): Promise<Readonly<Record<DeliveryState, number>>> {
+    const groups = await this.#deliveries
+      .aggregate<{
+        _id: DeliveryState;
+        count: number;
+      }>([{ $match: toQuery(filter) }, { $group: { _id: '$state', count: { $sum: 1 } } }])
+      .toArray();
+    const countOf = (state: DeliveryState): number => groups.find(({ _id }) => _id === state)?.count ?? 0;
+    return {
+      pending: countOf('pending'),
+      succeeded: countOf('succeeded'),
+      exhausted: countOf('exhausted'),
+      cancelled: countOf('cancelled'),
+    };
+  }
+
+  async list(filter: DeliveryFilter, page: Page): Promise<DeliveryPage> {
+    const conditions = [toQuery(filter)];
+    if (page.cursor !== undefined) {
+      const { createdAt, id } = parseCursor(page.cursor);
+      conditions.push({ $or: [{ createdAt: { $lt: createdAt } }, { createdAt, _id: { $lt: id } }] });
+    }
+    const documents = await this.#deliveries
+      .find({ $and: conditions })
+      .sort({ createdAt: -1, _id: -1 })
+      .limit(page.limit + 1)
+      .project<Omit<DeliveryDocument, 'body' | 'attempts'>>({ body: 0, attempts: 0 })
+      .toArray();
+    return cutPage(documents.map(toSummary), page.limit);
+  }
+
+  async get(id: string): ReturnType<DeliveryStore['get']> {
+    const document = await this.#deliveries.findOne({ _id: id });
+    if (document === null) return undefined;
+    return {
+      delivery: toDelivery(document),
+      attempts: document.attempts.map(entry => toAttempt(id, entry)),
+    };
+  }
+
+  async stats({ since, until, bucketMs, endpoint }: StatsRequest): Promise<readonly StatsBucket[]> {
+    const within = { 'attempts.startedAt': { $gte: since, $lt: until } };
+    const started = '$attempts.startedAt';
+    const groups = await this.#deliveries
+      .aggregate<{
+        _id: { start: number; status: number | null; error: string | null };
+        attempts: number;
+        total: number;
+        longest: number;
+      }>([
+        { $match: { ...(endpoint !== undefined && { endpoint }), ...within } },
+        { $project: { attempts: 1 } },
+        { $unwind: '$attempts' },
+        { $match: within },
+        {
+          $group: {
+            _id: {
+              start: { $subtract: [started, { $mod: [started, bucketMs] }] },
+              status: { $ifNull: ['$attempts.status', null] },
+              error: { $ifNull: ['$attempts.error', null] },
+            },
+            attempts: { $sum: 1 },
+            total: { $sum: '$attempts.durationMs' },
+            longest: { $max: '$attempts.durationMs' },
+          },
+        },
+      ])
+      .toArray();
+    return sumStatsBuckets(
+      groups.map(({ _id: { start, status, error }, attempts, total, longest }) => ({
+        start,
+        statusDigit: status === null ? undefined : Math.floor(status / 100),
+        succeeded: error === null,
+        attempts,
+        totalDurationMs: total,
+        maxDurationMs: longest,
+      })),
+    );
+  }
+
+  async replay(filter: Filter, { dueAt, perSecond }: ReplaySchedule): Promise<number> {
+    let replayed = 0;
+    let further: object = {};
+    for (;;) {
+      const documents = await this.#deliveries
+        .find({
+          $and: [toQuery(filter), further, { state: { $ne: 'pending' }, isExpunged: { $exists: false } }],
+        })
+        .sort({ createdAt: 1, _id: 1 })
+        .limit(rowsPerStep)
+        .project<Pick<DeliveryDocument, '_id' | 'createdAt' | 'endpoint' | 'attemptCount'>>({
+          createdAt: 1,
+          endpoint: 1,
+          attemptCount: 1,
+        })
+        .toArray();
+      const last = documents.at(-1);
+      if (last === undefined) return replayed;
+      const { modifiedCount } = await this.#deliveries.bulkWrite(
+        documents.map(({ _id, endpoint, attemptCount }, index) => ({
+          updateOne: {
+            filter: { _id, state: { $ne: 'pending' }, isExpunged: { $exists: false } },
+            update: {
+              $set: {
+                state: 'pending',
+                attemptsBeforeReplay: attemptCount,
+                queue: {
+                  lane: laneOf(endpoint, attemptCount),
+                  at: dueAt + Math.floor(((replayed + index) * 1000) / perSecond),
+                  until: 0,
+                },
+              },
+              $unset: { finishedAt: '' },
+            },
+          },
+        })),
+        { ordered: false },
+      );
+      replayed += modifiedCount;
+      if (documents.length < rowsPerStep) return replayed;
+      const { createdAt, _id } = last;
+      further = { $or: [{ createdAt: { $gt: createdAt } }, { createdAt, _id: { $gt: _id } }] };
+    }
+  }
+
+  async cancel(endpoint: string, now: number): Promise<number> {
+    return this.#cancel({ 'queue.lane': { $in: [laneOf(endpoint, 0), laneOf(endpoint, 1)] } }, now);
+  }
+
+  async purge({ finishedBefore, keep, limit }: PurgeRequest): Promise<number> {
+    const old = await this.#purge({ finishedAt: { $lt: finishedBefore } }, limit);
+    if (old >= limit) return old;
+    const [firstBeyond] = await this.#deliveries
+      .find({ finishedAt: { $exists: true } })
+      .sort({ finishedAt: -1, _id: -1 })
+      .skip(keep)
+      .limit(1)
+      .project<{ _id: string; finishedAt: number }>({ finishedAt: 1 })
+      .toArray();
+    if (firstBeyond === undefined) return old;
+    const { _id, finishedAt } = firstBeyond;
+    const beyond = { $or: [{ finishedAt: { $lt: finishedAt } }, { finishedAt, _id: { $lte: _id } }] };
+    return old + (await this.#purge(beyond, limit - old));
+  }
+
+  async expunge(className: string, objectId: string, now: number): Promise<number> {
+    // Cancelled first: no reply can be recorded after what follows.
+    await this.#cancel({ className, objectId, 'queue.lane': { $exists: true } }, now);
+    const { matchedCount } = await this.#deliveries.updateMany(
+      { className, objectId },
+      { $set: { body: '{}', isExpunged: true }, $unset: { 'attempts.$[].reply': '' } },
+    );
+    return matchedCount;
+  }
+
+  async listen(onWake: () => void): Promise<StopListening | undefined> {
+    if (!(await hasChangeStreams(this.#database))) return undefined;
+    return watchInserts(this.#deliveries, this.#parts, onWake);
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#client?.close() ?? Promise.resolve();
+    return this.#closed;
+  }
+
+  /** Each document goes to one claim: the server checks and changes it in one step. */
+  async #lease(ids: readonly string[], lease: Lease, now: number): Promise<readonly Delivery[]> {
+    if (ids.length === 0) return [];
+    const claim = this.#createToken();
+    const { modifiedCount } = await this.#deliveries.updateMany(
+      { _id: { $in: [...ids] }, 'queue.at': { $lte: now }, 'queue.until': { $lte: now } },
+      { $set: { 'queue.owner': lease.owner, 'queue.until': lease.expiresAt, 'queue.claim': claim } },
+    );
+    if (modifiedCount === 0) return [];
+    const documents = await this.#deliveries
+      .find({ _id: { $in: [...ids] }, 'queue.claim': claim })
+      .project<Omit<DeliveryDocument, 'attempts'>>({ attempts: 0 })
+      .toArray();
+    return documents.map(toDelivery);
+  }
+
+  /** The lane of a retry is named by its endpoint, which never changes. */
+  async #readEndpoints(ids: readonly string[]): Promise<ReadonlyMap<string, string>> {
+    if (ids.length === 0) return new Map();
+    const documents = await this.#deliveries
+      .find({ _id: { $in: [...ids] } })
+      .project<Pick<DeliveryDocument, '_id' | 'endpoint'>>({ endpoint: 1 })
+      .toArray();
+    return new Map(documents.map(({ _id, endpoint }) => [_id, endpoint]));
+  }
+
+  async #cancel(filter: object, now: number): Promise<number> {
+    const { modifiedCount } = await this.#deliveries.updateMany(filter, {
+      $set: { state: 'cancelled', finishedAt: now },
+      $unset: { queue: '' },
+    });
+    return modifiedCount;
+  }
+
+  async #purge(filter: object, limit: number): Promise<number> {
+    const documents = await this.#deliveries
+      .find({ $and: [filter, { finishedAt: { $exists: true } }] })
+      .sort({ finishedAt: 1, _id: 1 })
+      .limit(limit)
+      .project<{ _id: string }>({ _id: 1 })
+      .toArray();
+    if (documents.length === 0) return 0;
+    const { deletedCount } = await this.#deliveries.deleteMany({
+      _id: { $in: documents.map(({ _id }) => _id) },
+      finishedAt: { $exists: true },
+    });
+    return deletedCount;
+  }
+
+  async #undoInsert(deliveries: readonly NewDelivery[], call: string): Promise<void> {
+    try {
+      await this.#deliveries.deleteMany({ _id: { $in: deliveries.map(({ id }) => id) }, insert: call });
+    } catch (error) {
+      const message = error instanceof Error ? error.message : 'unknown error';
+      this.#parts.logger.warn(`an insert of deliveries failed and may have left some behind: ${message}`);
+    }
+  }
+
+  #createToken(): string {
+    return this.#parts.clock.randomBytes(12).toString('base64url');
+  }
+}
+
+function translateInsertError(error: unknown): unknown {
+  const message = error instanceof Error ? error.message : 'insert failed';
+  if (typeof error !== 'object' || error === null || !('code' in error)) return error;
+  return error.code === duplicateKey
+    ? new DeliveryStoreError('repeated-id', message, { cause: error })
+    : error;
+}
