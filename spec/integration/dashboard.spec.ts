@@ -1,6 +1,6 @@
 // The published Parse Dashboard in a real Chromium: hooks registered, edited, refused and deleted as a person does it.
 import type ParseSdk from 'parse/node';
-import type { Browser, Page } from 'playwright-core';
+import type { Browser } from 'playwright-core';
 import { describeWithChromium } from '../support/chromium';
 import { describeOnEachDatabase, type FreshDatabase } from '../support/databases';
 import { masterKey, startParseApplication, type ParseApplication } from '../support/parse-application';
@@ -22,7 +22,6 @@ describeWithChromium("the Dashboard's Webhooks page", chromium => {
     let receiver: ReceiverProcess;
     let dashboard: DashboardProcess;
     let browser: Browser;
-    let page: Page;
     let webhooks: WebhooksPage;
 
     beforeAll(async () => {
@@ -35,6 +34,10 @@ describeWithChromium("the Dashboard's Webhooks page", chromium => {
         masterKey,
         appName: 'puppies',
       });
+      const page = await browser.newPage();
+      // Fonts, of which the page waits for the host to be found or not.
+      await page.route(/^https:\/\/fonts\.googleapis\.com\//, route => route.abort());
+      webhooks = new WebhooksPage(page, dashboard.webhooksUrl);
       // The dialog offers the classes that there are.
       for (const className of ['Created', 'Edited', 'Deleted', 'Kept', 'Own'])
         await parse.master('POST', `/classes/${className}`, { body: { a: 1 } });
@@ -48,19 +51,8 @@ describeWithChromium("the Dashboard's Webhooks page", chromium => {
       await fresh.drop();
     });
 
-    beforeEach(async () => {
-      page = await browser.newPage();
-      webhooks = new WebhooksPage(page, dashboard.webhooksUrl);
-      await webhooks.open();
-    });
+    beforeEach(() => webhooks.open());
 
-    afterEach(async () => {
-      await page.close();
-    });
-
-    const shot = async (name: string) => {
-      await page.screenshot({ path: `/tmp/shots/${database.kind}-${name}.png` });
-    };
     const run = async (name: string): Promise<unknown> =>
       (await parse.client('POST', `/functions/${name}`, { body: {} })).body;
     const stampOf = async (className: string): Promise<unknown> =>
@@ -71,9 +63,11 @@ describeWithChromium("the Dashboard's Webhooks page", chromium => {
       const answer = await webhooks.createFunction('greet', url);
       expect(await answer.json()).toEqual({ functionName: 'greet', url });
       await webhooks.dialogClosed();
-      expect(await webhooks.rowsWith('greet')).toEqual([['Function', '', 'greet', url]]);
-      await shot('create-function');
-      expect((await parse.master('GET', '/hooks/functions')).body).toEqual([{ functionName: 'greet', url }]);
+      expect(await webhooks.rowsWith('greet')).toContainEqual(['Function', '', 'greet', url]);
+      expect((await parse.master('GET', '/hooks/functions/greet')).body).toEqual({
+        functionName: 'greet',
+        url,
+      });
       expect(await run('greet')).toEqual({ result: 'hello' });
     });
 
@@ -82,7 +76,6 @@ describeWithChromium("the Dashboard's Webhooks page", chromium => {
       await webhooks.createTrigger('beforeSave', 'Created', url);
       await webhooks.dialogClosed();
       expect(await webhooks.rowsWith(url)).toContainEqual(['Trigger', 'Created', 'beforeSave', url]);
-      await shot('create-trigger');
       expect((await parse.master('GET', '/hooks/triggers/Created/beforeSave')).body).toEqual({
         className: 'Created',
         triggerName: 'beforeSave',
@@ -91,7 +84,6 @@ describeWithChromium("the Dashboard's Webhooks page", chromium => {
       expect(await stampOf('Created')).toBe('created');
       await webhooks.reload();
       expect(await webhooks.rowsWith(url)).toContainEqual(['Trigger', 'Created', 'beforeSave', url]);
-      await shot('create-trigger-reloaded');
     });
 
     it('edits the URL of a trigger and leaves its other settings alone', async () => {
@@ -106,7 +98,6 @@ describeWithChromium("the Dashboard's Webhooks page", chromium => {
       await webhooks.edit(before, after);
       await webhooks.dialogClosed();
       expect(await webhooks.rowsWith(after)).toContainEqual(['Trigger', 'Edited', 'beforeSave', after]);
-      await shot('edit-trigger');
       const edited = (await parse.master('GET', path)).body;
       expect(edited).toMatchObject(settings);
       expect(edited).toEqual({ ...unedited, url: after, updatedAt: edited.updatedAt });
@@ -129,35 +120,31 @@ describeWithChromium("the Dashboard's Webhooks page", chromium => {
     });
 
     it('shows why _User takes no trigger, in the dialog, and registers nothing', async () => {
+      await parse.registerHook({ functionName: 'beside', url: receiver.url('word', 'beside') });
       const answer = await webhooks.createTrigger('beforeSave', '_User', receiver.url('accept', 'user'));
+      const error = 'className _User is refused: webhooks are not allowed on _User and _Installation';
       expect(answer.status()).toBe(400);
-      const { code, error } = (await answer.json()) as { code: number; error: string };
-      expect(code).toBe(143);
-      expect(error).toContain('_User');
-      await shot('refusal-early');
+      expect(await answer.json()).toEqual({ code: 143, error });
       await webhooks.dialogSays(error);
-      await shot('refusal');
-      console.log(error);
       await webhooks.cancel();
       await webhooks.reload();
-      expect((await webhooks.rows()).map(([, className]) => className)).not.toContain('_User');
+      const rows = await webhooks.rowsWith('beside');
+      expect(rows.map(([, className]) => className)).not.toContain('_User');
       const { body } = await parse.master('GET', '/hooks/triggers');
       expect(body).not.toContainEqual(expect.objectContaining({ className: '_User' }));
     });
 
-    it.each([
-      ['a URL left as the dialog proposes it', 'unnamed', 'https://'],
-      ['a name that is taken', 'taken', 'https://example.com/again'],
-    ])('shows why it refuses %s', async (_what, functionName, url) => {
-      await parse.master('POST', '/hooks/functions', {
-        body: { functionName: 'taken', url: 'https://example.com/first' },
-      });
-      const answer = await webhooks.createFunction(functionName, url);
-      const { error } = (await answer.json()) as { error: string };
-      console.log(error);
+    it('shows why it refuses a URL left as the dialog proposes it', async () => {
+      const answer = await webhooks.createFunction('unnamed', 'https://');
       expect(answer.status()).toBe(400);
-      await webhooks.dialogSays(error);
-      await shot(`refusal-${functionName}`);
+      await webhooks.dialogSays('url must be an absolute URL, got "https://"');
+    });
+
+    it('shows why it refuses a name that is taken', async () => {
+      await parse.registerHook({ functionName: 'taken', url: receiver.url('word', 'taken') });
+      const answer = await webhooks.createFunction('taken', receiver.url('word', 'again'));
+      expect(answer.status()).toBe(400);
+      await webhooks.dialogSays('function name: taken already exists');
     });
 
     it('deletes a trigger and no other row', async () => {
@@ -166,13 +153,11 @@ describeWithChromium("the Dashboard's Webhooks page", chromium => {
       await parse.registerHook({ className: 'Kept', triggerName: 'beforeSave', url });
       await webhooks.reload();
       const before = await webhooks.rowsWith('Deleted');
-      await shot('before-delete');
       await webhooks.delete('Deleted');
       await webhooks.dialogClosed();
       const rest = before.filter(([, className]) => className !== 'Deleted');
       expect(rest).toHaveLength(before.length - 1);
-      expect(await webhooks.rowsWith('Kept')).toEqual(rest);
-      await shot('after-delete');
+      expect(await webhooks.rowsWithout('Deleted')).toEqual(rest);
       await webhooks.reload();
       expect(await webhooks.rowsWith('Kept')).toEqual(rest);
       expect(await parse.master('GET', '/hooks/triggers/Deleted/beforeSave')).toMatchObject({
@@ -190,7 +175,6 @@ describeWithChromium("the Dashboard's Webhooks page", chromium => {
       expect(await created.json()).toEqual({ functionName: 'own', url, warning });
       await webhooks.dialogClosed();
       expect(await webhooks.rowsWith('own')).toContainEqual(['Function', '', 'own', url]);
-      await shot('warning');
       expect(await run('own')).toEqual({ result: 'webhook' });
 
       const edited = receiver.url('word', 'edited-webhook');
@@ -205,8 +189,7 @@ describeWithChromium("the Dashboard's Webhooks page", chromium => {
 
       await webhooks.delete('own');
       await webhooks.dialogClosed();
-      expect((await webhooks.rows()).map(([, , method]) => method)).not.toContain('own');
-      await shot('warning-deleted');
+      expect(await webhooks.rowsWithout('own')).not.toContainEqual(expect.arrayContaining([edited]));
       expect(await run('own')).toEqual({ result: 'cloud code' });
     });
 

@@ -15,8 +15,6 @@ export class WebhooksPage {
   }
 
   async open(): Promise<void> {
-    // The page asks Google for fonts, and where that host is only slowly unreachable it would wait for them.
-    await this.#page.route(/^https:\/\/fonts\.googleapis\.com\//, route => route.abort());
     const listed = this.#answers('/hooks/triggers');
     await this.#page.goto(this.#url);
     await listed;
@@ -33,22 +31,13 @@ export class WebhooksPage {
   /** The rows of the table, waiting until one of them has `text`. */
   async rowsWith(text: string): Promise<readonly HookRow[]> {
     await this.#rowWith(text).first().waitFor();
-    return this.rows();
+    return this.#rows();
   }
 
-  /** The rows that are there now. */
-  async rows(): Promise<readonly HookRow[]> {
-    const rows = await this.#page
-      .locator('tr')
-      .filter({ has: this.#page.locator('td') })
-      .all();
-    const cells = await Promise.all(rows.map(row => row.locator('td').allInnerTexts()));
-    return cells.map(([type = '', className = '', method = '', destination = '']) => [
-      type,
-      className,
-      method,
-      destination,
-    ]);
+  /** The rows of the table, waiting until none of them has `text`. */
+  async rowsWithout(text: string): Promise<readonly HookRow[]> {
+    await this.#rowWith(text).waitFor({ state: 'detached' });
+    return this.#rows();
   }
 
   /** Fills in the dialog for a function and presses Create. The answer is the server's. */
@@ -99,15 +88,27 @@ export class WebhooksPage {
     await this.dialogClosed();
   }
 
+  /** An empty table has a second button of that name below it. */
   get #toolbarButton(): Locator {
-    return this.#page
-      .getByRole('button', { name: 'Create a Webhook' })
-      .or(this.#page.getByText('Create a Webhook'))
-      .first();
+    return this.#page.getByRole('button', { name: 'Create a Webhook' }).first();
   }
 
   get #dialog(): Locator {
     return this.#page.locator('[data-modal="true"]');
+  }
+
+  async #rows(): Promise<readonly HookRow[]> {
+    const rows = await this.#page
+      .locator('tr')
+      .filter({ has: this.#page.locator('td') })
+      .all();
+    const cells = await Promise.all(rows.map(row => row.locator('td').allInnerTexts()));
+    return cells.map(([type = '', className = '', method = '', destination = '']) => [
+      type,
+      className,
+      method,
+      destination,
+    ]);
   }
 
   #rowWith(text: string): Locator {
@@ -128,7 +129,6 @@ export class WebhooksPage {
   }
 
   async #submit(button: string, path: string): Promise<Response> {
-    await this.#page.screenshot({ path: `/tmp/shots/dialog-${button}-${path.replaceAll('/','_')}.png` });
     const [answer] = await Promise.all([
       this.#answers(path),
       this.#dialog.getByRole('button', { name: button, exact: true }).click(),

@@ -81,6 +81,10 @@ function deliveryOf(id: string, body = '{}'): NewDelivery {
   };
 }
 
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : 'no error';
+}
+
 const lease: Lease = { owner: 'node-a', expiresAt: 1000 };
 const refusal = new DeliveryStoreError('invalid', 'refused');
 
@@ -93,7 +97,7 @@ function setUp(options: Partial<InsertBatcherOptions> = {}) {
   const add = (...ids: string[]): void => {
     batcher.add(ids.map(id => deliveryOf(id))).then(
       () => ended.push(`${ids.join()} ok`),
-      (error: Error) => ended.push(`${ids.join()} ${error.message}`),
+      (error: unknown) => ended.push(`${ids.join()} ${messageOf(error)}`),
     );
   };
   return { store, clock, batcher, add, ended };
@@ -273,7 +277,7 @@ describe('an insert batcher', () => {
             calls.push(call);
             batcher.add(ids.map(id => deliveryOf(id))).then(
               () => (call.outcome = 'ok'),
-              (error: Error) => (call.outcome = error.message),
+              (error: unknown) => (call.outcome = messageOf(error)),
             );
           };
           for (const [index, next] of events.entries()) {

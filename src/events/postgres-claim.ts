@@ -21,9 +21,8 @@ const endpoints = `endpoints(endpoint) AS (
     ) further
   )`;
 
-/** $3: now. */
-const claimable = `d.state = 'pending' AND d.next_attempt_at <= $3
-      AND (d.lease_expires_at IS NULL OR d.lease_expires_at <= $3)`;
+/** $3: now. Only pending rows have a nextAttemptAt. */
+const claimable = `d.next_attempt_at <= $3 AND (d.lease_expires_at IS NULL OR d.lease_expires_at <= $3)`;
 
 /**
  * Leases those of `candidates` that are still to be had. A row that another claim has locked is skipped; one that it
@@ -44,7 +43,7 @@ const leaseCandidates = `locked AS (
 /** The first due rows of endpoint `e`, fresh ones or retries. $5: limit of one endpoint. */
 const firstDue = (round: string): string => `(
         SELECT d.id, d.is_retry, d.next_attempt_at FROM ${deliveryTable} d
-        WHERE d.endpoint = e.endpoint AND ${round} AND ${claimable}
+        WHERE d.state = 'pending' AND d.endpoint = e.endpoint AND ${round} AND ${claimable}
         ORDER BY d.next_attempt_at, d.id LIMIT $5 - coalesce(taken.count, 0)
       )`;
 

@@ -76,6 +76,11 @@ const insert = `WITH input AS (
   )
   SELECT pg_notify('${wakeChannel}', '') WHERE $11::text IS NULL`;
 
+/**
+ * `ANY (ARRAY(SELECT …))` hides from the planner how many ids there are. Where it knows of 500 and has no statistics yet,
+ * it reads all pending rows instead: 29 ms against 8 ms with 50,000 of them (PostgreSQL 18). Only pending rows have a
+ * lease, so the state need not be asked for.
+ */
 const finish = `WITH input AS (
     SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::integer[], $5::bigint[], $6::integer[], $7::text[],
       $8::bigint[], $9::integer[], $10::bigint[], $11::double precision[], $12::integer[], $13::text[], $14::text[],
@@ -86,7 +91,7 @@ const finish = `WITH input AS (
     UPDATE ${deliveryTable} d SET state = i.state, attempt_count = i.attempt_count,
       next_attempt_at = i.next_attempt_at, last_status = i.last_status, last_error = i.last_error,
       finished_at = i.finished_at, lease_owner = NULL, lease_expires_at = NULL
-    FROM input i WHERE d.id = i.id AND d.lease_owner = i.owner AND d.state = 'pending'
+    FROM input i WHERE d.id = ANY (ARRAY(SELECT id FROM input)) AND d.id = i.id AND d.lease_owner = i.owner
     RETURNING d.id, d.endpoint
   ), attempts AS (
     INSERT INTO ${attemptTable} (delivery_id, endpoint, number, started_at, duration_ms, status, error, phase, reply,
@@ -97,10 +102,10 @@ const finish = `WITH input AS (
   SELECT id FROM moved`;
 
 const renew = `UPDATE ${deliveryTable} SET lease_expires_at = $3
-  WHERE id = ANY ($2) AND lease_owner = $1 AND state = 'pending' RETURNING id`;
+  WHERE id = ANY (ARRAY(SELECT unnest($2::text[]))) AND lease_owner = $1 RETURNING id`;
 
 const release = `UPDATE ${deliveryTable} SET lease_owner = NULL, lease_expires_at = NULL, next_attempt_at = $3
-  WHERE id = ANY ($2) AND lease_owner = $1 AND state = 'pending'`;
+  WHERE id = ANY (ARRAY(SELECT unnest($2::text[]))) AND lease_owner = $1`;
 
 export class PostgresDeliveryStore implements DeliveryStore {
   readonly #parts: PostgresDeliveryStoreParts;

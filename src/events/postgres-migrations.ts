@@ -50,7 +50,9 @@ const migrations: readonly (readonly string[])[] = [
       finished_at bigint,
       is_expunged boolean NOT NULL,
       CHECK ((state = 'pending') = (next_attempt_at IS NOT NULL)),
-      CHECK ((state = 'pending') = (finished_at IS NULL))
+      CHECK ((state = 'pending') = (finished_at IS NULL)),
+      CHECK ((lease_owner IS NULL) = (lease_expires_at IS NULL)),
+      CHECK (lease_owner IS NULL OR state = 'pending')
     ) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02)`,
     `CREATE INDEX ${deliveryTable}_pending ON ${deliveryTable} (endpoint, is_retry, next_attempt_at, id)
       WHERE state = 'pending'`,

@@ -30,6 +30,9 @@ const lockWaitMs = 15_000;
 /** How often a read of everything is repeated because a change was under way. */
 const maxReads = 5;
 
+const oneMore = { __op: 'Increment', amount: 1 };
+const released = { lockOwner: 'none', lockExpiresAt: 0, version: oneMore };
+
 /** Master key only. */
 const masterOnly = { find: {}, get: {}, count: {}, create: {}, update: {}, delete: {}, addField: {} };
 
@@ -45,6 +48,8 @@ export class DatabaseHookStore implements HookStore {
   readonly #logger: Logger;
   /** Changes of this process run one after the other: only one of them contends for the database's lock. */
   #lastInProcess: Promise<unknown> = Promise.resolve();
+  /** The owner of a lock that could not be given back, or may have been had without our knowing. */
+  #leftLock: string | undefined;
 
   constructor(parts: DatabaseHookStoreParts) {
     this.#database = parts.database;
@@ -66,6 +71,7 @@ export class DatabaseHookStore implements HookStore {
   }
 
   async readVersion(): Promise<StoreVersion> {
+    await this.#releaseLeftLock();
     const [state] = await this.#database.find(stateClass, { objectId: stateId }, { limit: 1 });
     const version = String(numberOf(state?.version));
     if (state === undefined || state.lockOwner === 'none') return version;
@@ -102,14 +108,17 @@ export class DatabaseHookStore implements HookStore {
   async #locked<T>(work: (writer: HookWriter) => Promise<T>): Promise<T> {
     await this.#releaseLeftLock();
     const owner = randomUUID();
-    // Until it is released: the answer of a database that goes away may be lost, and the lock ours all the same.
-    this.#leftLock = owner;
-    const heldSince = await this.#lock(owner);
+    const heldSince = await this.#lock(owner).catch((error: unknown) => {
+      // The answer of a database that goes away may be lost, and the lock ours all the same.
+      this.#leftLock = owner;
+      throw error;
+    });
     try {
       return await work(this.#writer(heldSince + lockLeaseMs));
     } finally {
       // What was written stays written: this takes the answer from nobody.
       await this.#unlock(owner).catch((error: unknown) => {
+        this.#leftLock = owner;
         this.#logger.warn(`webhooks: the lock on hooks is released later: ${String(error)}`);
       });
     }
@@ -144,11 +153,10 @@ export class DatabaseHookStore implements HookStore {
 
   async #unlock(owner: string): Promise<void> {
     const mine = { objectId: stateId, lockOwner: owner };
-    const released = { lockOwner: 'none', lockExpiresAt: 0, version: { __op: 'Increment', amount: 1 } };
     if (await this.#matched(mine, released)) return;
     // Held for longer than the lease: another change may have run beside this one. All nodes must read again.
     this.#logger.warn(`a change of hooks took longer than ${lockLeaseMs} ms; hooks are read again`);
-    await this.#matched({ objectId: stateId }, { version: { __op: 'Increment', amount: 1 } });
+    await this.#matched({ objectId: stateId }, { version: oneMore });
   }
 
   async #matched(query: object, update: object): Promise<boolean> {

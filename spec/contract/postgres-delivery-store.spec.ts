@@ -1,0 +1,217 @@
+// What is particular to deliveries on PostgreSQL: what a claim reads, notifications, lost connections, refused values.
+import { Pool } from 'pg';
+import type { NewDelivery } from '../../src/events/delivery';
+import { DeliveryStoreError } from '../../src/events/delivery-store-error';
+import { PostgresDeliveryStore } from '../../src/events/postgres-delivery-store';
+import { systemClock, type Clock } from '../../src/shared/clock';
+import { silentLogger } from '../../src/shared/logger';
+import { startCuttableProxy } from '../support/cuttable-proxy';
+import { describeOnDatabase, type FreshDatabase } from '../support/databases';
+
+const noon = Date.UTC(2026, 0, 15, 12);
+let created = 0;
+
+function newDelivery(fields: Partial<NewDelivery> = {}): NewDelivery {
+  const id = `dlv_${String(++created).padStart(26, '0')}`;
+  return {
+    id,
+    webhookId: `msg_${id}`,
+    endpoint: 'subscription/one',
+    type: 'object.create',
+    className: 'Puppy',
+    objectId: 'abc',
+    body: '{}',
+    createdAt: noon,
+    nextAttemptAt: noon,
+    isTest: false,
+    ...fields,
+  };
+}
+
+/** A promise and the function that fulfils it. */
+function createSignal(): { readonly promise: Promise<void>; readonly fire: () => void } {
+  let fire = (): void => undefined;
+  const promise = new Promise<void>(resolve => (fire = resolve));
+  return { promise, fire: () => fire() };
+}
+
+describeOnDatabase('postgres', 'deliveries on PostgreSQL', database => {
+  let fresh: FreshDatabase;
+
+  beforeEach(async () => {
+    fresh = await database.create();
+  });
+
+  afterEach(() => fresh.drop());
+
+  async function withStore<Result>(
+    use: (store: PostgresDeliveryStore) => Promise<Result>,
+    parts: { readonly connection?: string | Pool; readonly clock?: Clock } = {},
+  ): Promise<Result> {
+    const store = new PostgresDeliveryStore({
+      connection: fresh.databaseURI,
+      clock: systemClock,
+      logger: silentLogger,
+      ...parts,
+    });
+    try {
+      return await use(store);
+    } finally {
+      await store.close();
+    }
+  }
+
+  it('reads a few rows per claim, not the backlog of an endpoint nor what is kept', async () => {
+    // One connection, so that its statistics can be had as soon as it has done its work.
+    const pool = new Pool({ connectionString: fresh.databaseURI, max: 1 });
+    const countRowsRead = async (): Promise<number> => {
+      await pool.query('SELECT pg_stat_force_next_flush()');
+      const { rows } = await pool.query<{ count: string }>(
+        `SELECT sum(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0)) AS count
+        FROM pg_stat_user_tables WHERE relname LIKE '\\_webhook%'`,
+      );
+      return Number(rows[0]?.count);
+    };
+    const backlog = 20_000;
+    await withStore(
+      async store => {
+        await store.migrate();
+        for (let written = 0; written < backlog; written += 2000) {
+          await store.insert(
+            Array.from({ length: 2000 }, () => newDelivery({ endpoint: 'subscription/slow' })),
+            undefined,
+          );
+        }
+        const prompt = Array.from({ length: 30 }, (_, index) =>
+          newDelivery({ endpoint: `subscription/prompt-${index % 10}`, nextAttemptAt: noon + 1 }),
+        );
+        await store.insert(prompt, undefined);
+        const before = await countRowsRead();
+        const claimed = await store.claim({
+          lease: { owner: 'node-a', expiresAt: noon + 60_000 },
+          now: noon + 1,
+          limit: 100,
+          limitPerEndpoint: 16,
+          except: [],
+        });
+        expect(claimed).toHaveLength(16 + prompt.length);
+        await store.nextDueAt([]);
+        expect((await countRowsRead()) - before).toBeLessThan(1000);
+      },
+      { connection: pool },
+    );
+    await pool.end();
+  });
+
+  it('leaves a pool that it was given open', async () => {
+    const pool = new Pool({ connectionString: fresh.databaseURI, max: 1 });
+    await withStore(store => store.migrate(), { connection: pool });
+    await expect(pool.query('SELECT 1')).resolves.toMatchObject({ rowCount: 1 });
+    await pool.end();
+  });
+
+  it('migrates on one connection of a pool of one', async () => {
+    const pool = new Pool({ connectionString: fresh.databaseURI, max: 1 });
+    await withStore(store => Promise.all([store.migrate(), store.migrate()]), { connection: pool });
+    await pool.end();
+  });
+
+  it('refuses a NUL in a text as invalid and writes none of the others', async () => {
+    await withStore(async store => {
+      await store.migrate();
+      const good = newDelivery();
+      await expect(store.insert([good, newDelivery({ objectId: 'a\0b' })], undefined)).rejects.toMatchObject({
+        name: 'DeliveryStoreError',
+        fault: 'invalid',
+      });
+      await expect(store.get(good.id)).resolves.toBeUndefined();
+    });
+  });
+
+  it('works without prepared statements', async () => {
+    const store = new PostgresDeliveryStore({
+      connection: fresh.databaseURI,
+      clock: systemClock,
+      logger: silentLogger,
+      preparedStatements: false,
+    });
+    await store.migrate();
+    await store.insert([newDelivery()], undefined);
+    await expect(store.countByState({})).resolves.toMatchObject({ pending: 1 });
+    await store.close();
+  });
+
+  it('tells a lost connection from a refusal, and works again when the database is back', async () => {
+    const proxy = await startCuttableProxy(fresh.databaseURI);
+    await withStore(
+      async store => {
+        await store.migrate();
+        const delivery = newDelivery();
+        const cut = proxy.cutAt(delivery.id);
+        const error: unknown = await store.insert([delivery], undefined).catch((reason: unknown) => reason);
+        await cut;
+        expect(error).toBeInstanceOf(Error);
+        expect(error).not.toBeInstanceOf(DeliveryStoreError);
+        await proxy.mend();
+        await store.insert([delivery], undefined);
+        await expect(store.get(delivery.id)).resolves.toBeDefined();
+      },
+      { connection: proxy.through(fresh.databaseURI) },
+    );
+    await proxy.close();
+  });
+
+  it('listens again after its connection is lost, and wakes for what it has missed', async () => {
+    const proxy = await startCuttableProxy(fresh.databaseURI);
+    const retry = createSignal();
+    const retries: { readonly delayMs: number; readonly task: () => void }[] = [];
+    const clock: Clock = {
+      ...systemClock,
+      schedule: (delayMs, task) => {
+        retries.push({ delayMs, task });
+        retry.fire();
+        return () => undefined;
+      },
+    };
+    await withStore(
+      async store => {
+        await withStore(direct => direct.migrate());
+        let wake = createSignal();
+        const stop = await store.listen(() => wake.fire());
+        await withStore(direct => direct.insert([newDelivery()], undefined));
+        await wake.promise;
+        wake = createSignal();
+        const cut = proxy.cutAt('dlv_cut');
+        await expect(store.get('dlv_cut')).rejects.toThrow();
+        await Promise.all([cut, retry.promise]);
+        expect(retries.map(({ delayMs }) => delayMs)).toEqual([100]);
+        await proxy.mend();
+        retries[0]!.task();
+        await wake.promise;
+        wake = createSignal();
+        await withStore(direct => direct.insert([newDelivery()], undefined));
+        await wake.promise;
+        await stop();
+      },
+      { connection: proxy.through(fresh.databaseURI), clock },
+    );
+    await proxy.close();
+  });
+
+  it('does not wake for deliveries that come with a lease', async () => {
+    await withStore(async store => {
+      await store.migrate();
+      let wakes = 0;
+      const end = createSignal();
+      const stop = await store.listen(() => {
+        wakes++;
+        end.fire();
+      });
+      await store.insert([newDelivery()], { owner: 'node-a', expiresAt: noon + 1 });
+      await store.insert([newDelivery()], undefined);
+      await end.promise;
+      await stop();
+      expect(wakes).toBe(1);
+    });
+  });
+});
