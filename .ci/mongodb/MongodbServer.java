@@ -3,6 +3,8 @@
 import de.bwaldvogel.mongo.MongoServer;
 import de.bwaldvogel.mongo.MongoVersion;
 import de.bwaldvogel.mongo.backend.memory.MemoryBackend;
+import de.bwaldvogel.mongo.bson.Document;
+import de.bwaldvogel.mongo.wire.message.MongoMessage;
 import java.util.List;
 
 public class MongodbServer {
@@ -23,8 +25,19 @@ public class MongodbServer {
         }
       };
 
+  /**
+   * One message at a time, and answers that no later message changes: the server sorts and sends the documents that it
+   * stores, and a write in the meantime ends in "Comparison method violates its general contract".
+   */
+  private static final class OneAtATime extends MemoryBackend {
+    @Override
+    public synchronized Document handleMessage(MongoMessage message) {
+      return super.handleMessage(message).cloneDeeply();
+    }
+  }
+
   public static void main(String[] arguments) throws InterruptedException {
-    MongoServer server = new MongoServer(new MemoryBackend().version(VERSION));
+    MongoServer server = new MongoServer(new OneAtATime().version(VERSION));
     server.bind("127.0.0.1", 0);
     Runtime.getRuntime().addShutdownHook(new Thread(server::shutdownNow));
     System.out.println(server.getConnectionString());

@@ -122,7 +122,9 @@ function followsTheContract(open: () => Stores): void {
     // The lock of a database is waited for on the clock.
     const ticking = setInterval(() => clock.advance(5), 1);
     try {
-      await write(async writer => void (await writer.writeSetting(functionTarget, '0')));
+      await write(async writer => {
+        await writer.writeSetting(functionTarget, '0');
+      });
       await Promise.all(
         Array.from({ length: 20 }, (_, at) =>
           (at % 2 === 0 ? store : other).exclusively(async writer => {

@@ -1,4 +1,5 @@
 // /hooks/functions and /hooks/triggers over REST: routes, bodies, statuses, codes and messages of the built-in.
+import type ParseSdk from 'parse/node';
 import { describeOnEachDatabase, type FreshDatabase } from '../support/databases';
 import {
   readOnlyMasterKey,
@@ -7,6 +8,8 @@ import {
 } from '../support/parse-application';
 import { transports } from '../support/rest-transports';
 import { startWebhookReceiver, type WebhookReceiver } from '../support/webhook-receiver';
+
+type Sdk = typeof ParseSdk;
 
 const url = 'https://example.com/hook';
 const newUrl = 'http://example.com:8080/other?a=1#b';
@@ -238,7 +241,6 @@ describeOnEachDatabase('the hooks REST API', database => {
 });
 
 describeOnEachDatabase('Parse.Hooks of the JS SDK', database => {
-  type Sdk = (typeof import('parse/node'))['default'];
   let fresh: FreshDatabase;
   let parse: ParseApplication;
   let receiver: WebhookReceiver;
@@ -269,7 +271,9 @@ describeOnEachDatabase('Parse.Hooks of the JS SDK', database => {
     async where => {
       const { Hooks, Cloud } = sdks[where]!;
       expect(await Hooks.getFunctions()).toEqual([]);
-      const answerer = receiver.on('/sum', ({ body }) => ({ success: body.params.a + body.params.b }));
+      const answerer = receiver.on('/sum', ({ body }) => ({
+        success: Number(body.params.a) + Number(body.params.b),
+      }));
       expect(await Hooks.createFunction('sum', url)).toEqual({ functionName: 'sum', url });
       expect(await Hooks.updateFunction('sum', answerer)).toEqual({ functionName: 'sum', url: answerer });
       expect(await Hooks.getFunction('sum')).toEqual({ functionName: 'sum', url: answerer });

@@ -1,4 +1,5 @@
 // Deliveries in MongoDB, with single-document writes only: it needs no replica set and no transactions.
+// Finding what is due and upkeep are in files beside it.
 import {
   MongoClient,
   type AnyBulkWriteOperation,
@@ -26,7 +27,6 @@ import type {
 } from './delivery-store';
 import { assertDistinctIds, DeliveryStoreError } from './delivery-store-error';
 import {
-  laneOf,
   toAttempt,
   toAttemptEntry,
   toDelivery,
@@ -37,6 +37,7 @@ import {
   type DeliveryDocument,
 } from './mongodb-documents';
 import { compareByTime, compareForClaim, findCandidates, findNextDue, readLanes } from './mongodb-lanes';
+import { cancelOnMongodb, expungeOnMongodb, purgeOnMongodb, replayOnMongodb } from './mongodb-upkeep';
 import { hasChangeStreams, watchInserts } from './mongodb-watcher';
 import { sumStatsBuckets } from './stats-buckets';
 
@@ -60,9 +61,6 @@ const maxBodyBytes = 12 * 1024 * 1024;
 const duplicateKey = 11_000;
 /** A claim that lost candidates to others looks again, at most so often. */
 const maxPasses = 5;
-const rowsPerStep = 1000;
-
-type Filter = DeliveryFilter & { readonly id?: string };
 
 export class MongodbDeliveryStore implements DeliveryStore {
   readonly #parts: MongodbDeliveryStoreParts;
@@ -303,79 +301,20 @@ export class MongodbDeliveryStore implements DeliveryStore {
     );
   }
 
-  async replay(filter: Filter, { dueAt, perSecond }: ReplaySchedule): Promise<number> {
-    let replayed = 0;
-    let further: object = {};
-    for (;;) {
-      const documents = await this.#deliveries
-        .find({
-          $and: [toQuery(filter), further, { state: { $ne: 'pending' }, isExpunged: { $exists: false } }],
-        })
-        .sort({ createdAt: 1, _id: 1 })
-        .limit(rowsPerStep)
-        .project<Pick<DeliveryDocument, '_id' | 'createdAt' | 'endpoint' | 'attemptCount'>>({
-          createdAt: 1,
-          endpoint: 1,
-          attemptCount: 1,
-        })
-        .toArray();
-      const last = documents.at(-1);
-      if (last === undefined) return replayed;
-      const { modifiedCount } = await this.#deliveries.bulkWrite(
-        documents.map(({ _id, endpoint, attemptCount }, index) => ({
-          updateOne: {
-            filter: { _id, state: { $ne: 'pending' }, isExpunged: { $exists: false } },
-            update: {
-              $set: {
-                state: 'pending',
-                attemptsBeforeReplay: attemptCount,
-                queue: {
-                  lane: laneOf(endpoint, attemptCount),
-                  at: dueAt + Math.floor(((replayed + index) * 1000) / perSecond),
-                  until: 0,
-                },
-              },
-              $unset: { finishedAt: '' },
-            },
-          },
-        })),
-        { ordered: false },
-      );
-      replayed += modifiedCount;
-      if (documents.length < rowsPerStep) return replayed;
-      const { createdAt, _id } = last;
-      further = { $or: [{ createdAt: { $gt: createdAt } }, { createdAt, _id: { $gt: _id } }] };
-    }
+  replay(filter: DeliveryFilter & { readonly id?: string }, schedule: ReplaySchedule): Promise<number> {
+    return replayOnMongodb(this.#deliveries, filter, schedule);
   }
 
-  async cancel(endpoint: string, now: number): Promise<number> {
-    return this.#cancel({ 'queue.lane': { $in: [laneOf(endpoint, 0), laneOf(endpoint, 1)] } }, now);
+  cancel(endpoint: string, now: number): Promise<number> {
+    return cancelOnMongodb(this.#deliveries, endpoint, now);
   }
 
-  async purge({ finishedBefore, keep, limit }: PurgeRequest): Promise<number> {
-    const old = await this.#purge({ finishedAt: { $lt: finishedBefore } }, limit);
-    if (old >= limit) return old;
-    const [firstBeyond] = await this.#deliveries
-      .find({ finishedAt: { $exists: true } })
-      .sort({ finishedAt: -1, _id: -1 })
-      .skip(keep)
-      .limit(1)
-      .project<{ _id: string; finishedAt: number }>({ finishedAt: 1 })
-      .toArray();
-    if (firstBeyond === undefined) return old;
-    const { _id, finishedAt } = firstBeyond;
-    const beyond = { $or: [{ finishedAt: { $lt: finishedAt } }, { finishedAt, _id: { $lte: _id } }] };
-    return old + (await this.#purge(beyond, limit - old));
+  purge(request: PurgeRequest): Promise<number> {
+    return purgeOnMongodb(this.#deliveries, request);
   }
 
-  async expunge(className: string, objectId: string, now: number): Promise<number> {
-    // Cancelled first: no reply can be recorded after what follows.
-    await this.#cancel({ className, objectId, 'queue.lane': { $exists: true } }, now);
-    const { matchedCount } = await this.#deliveries.updateMany(
-      { className, objectId },
-      { $set: { body: '{}', isExpunged: true }, $unset: { 'attempts.$[].reply': '' } },
-    );
-    return matchedCount;
+  expunge(className: string, objectId: string, now: number): Promise<number> {
+    return expungeOnMongodb(this.#deliveries, { className, objectId, now });
   }
 
   async listen(onWake: () => void): Promise<StopListening | undefined> {
@@ -412,29 +351,6 @@ export class MongodbDeliveryStore implements DeliveryStore {
       .project<Pick<DeliveryDocument, '_id' | 'endpoint'>>({ endpoint: 1 })
       .toArray();
     return new Map(documents.map(({ _id, endpoint }) => [_id, endpoint]));
-  }
-
-  async #cancel(filter: object, now: number): Promise<number> {
-    const { modifiedCount } = await this.#deliveries.updateMany(filter, {
-      $set: { state: 'cancelled', finishedAt: now },
-      $unset: { queue: '' },
-    });
-    return modifiedCount;
-  }
-
-  async #purge(filter: object, limit: number): Promise<number> {
-    const documents = await this.#deliveries
-      .find({ $and: [filter, { finishedAt: { $exists: true } }] })
-      .sort({ finishedAt: 1, _id: 1 })
-      .limit(limit)
-      .project<{ _id: string }>({ _id: 1 })
-      .toArray();
-    if (documents.length === 0) return 0;
-    const { deletedCount } = await this.#deliveries.deleteMany({
-      _id: { $in: documents.map(({ _id }) => _id) },
-      finishedAt: { $exists: true },
-    });
-    return deletedCount;
   }
 
   async #undoInsert(deliveries: readonly NewDelivery[], call: string): Promise<void> {

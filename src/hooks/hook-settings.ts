@@ -17,7 +17,7 @@ const headerValue = z.string().regex(/^[\x20-\x7e]{0,4096}$/, 'must be printable
 
 /** Headers that this package or HTTP itself sets; an operator cannot override them. */
 const reservedHeaders =
-  /^(host|connection|content-length|content-type|content-encoding|transfer-encoding|expect|upgrade|te|trailer|keep-alive|proxy-.*|webhook-.*|x-parse-webhook-.*|__proto__)$/;
+  /^(host|connection|content-length|content-type|content-encoding|transfer-encoding|expect|upgrade|te|trailer|keep-alive|proxy-.*|webhook-.*|x-parse-webhook-.*)$/;
 
 /** Client headers that are credentials: they never leave, listed or not. */
 const credentialHeaders =
@@ -167,8 +167,11 @@ function mergeHeaders(current: HookSettings['headers'], change: unknown): unknow
   const merged = new Map(Object.entries(current ?? {}) as [string, unknown][]);
   for (const [givenName, value] of Object.entries(change)) {
     const name = givenName.toLowerCase();
+    // zod leaves it out without a word.
+    if (name === '__proto__') throw invalid('headers.__proto__ cannot be given');
     if (value === null) merged.delete(name);
-    else if (value !== hiddenValue || !merged.has(name)) merged.set(name, value);
+    else if (value !== hiddenValue) merged.set(name, value);
+    else if (!merged.has(name)) throw invalid(`headers.${name} has no value that ${hiddenValue} could keep`);
   }
   return Object.fromEntries(merged);
 }

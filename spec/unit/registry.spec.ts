@@ -1,0 +1,241 @@
+// The hooks in force: what a load makes of storage, and how loads, changes and failures come together.
+import { hookKey, type HookTarget } from '../../src/hooks/hook';
+import { HookRegistry } from '../../src/hooks/registry';
+import { createSecretBox } from '../../src/hooks/secret-box';
+import { systemClock } from '../../src/shared/clock';
+import { ManualClock } from '../support/manual-clock';
+import { MemoryHookStore } from '../support/memory-hook-store';
+
+const url = 'https://example.com/hook';
+const target: HookTarget = { kind: 'function', functionName: 'f' };
+const key = hookKey(target);
+
+function openNode(
+  store = new MemoryHookStore(new ManualClock()),
+  encryptionKey = 'some key',
+): { store: MemoryHookStore; registry: HookRegistry; lines: string[]; changes: () => number } {
+  const lines: string[] = [];
+  const log = (line: string): void => void lines.push(line);
+  const registry = new HookRegistry({
+    store,
+    box: createSecretBox(encryptionKey, systemClock),
+    logger: { info: log, warn: log, error: log },
+    defaults: { timeoutMs: 1000 },
+  });
+  let changes = 0;
+  registry.onChange(() => changes++);
+  return { store, registry, lines, changes: () => changes };
+}
+
+describe('a registry', () => {
+  it('has a hook in force when its registration is answered, with defaults and its own settings', async () => {
+    const { registry, changes } = openNode();
+    const hook = await registry.create(
+      { functionName: 'f', url, mode: 'shadow', colour: 'red' },
+      'drop-unknown',
+    );
+    expect(registry.find(key)).toBe(hook);
+    expect(hook).toMatchObject({
+      label: 'function f',
+      blocking: true,
+      settings: { timeoutMs: 1000, mode: 'shadow' },
+    });
+    expect(changes()).toBe(1);
+    await expect(registry.create({ functionName: 'f', url }, 'drop-unknown')).rejects.toMatchObject({
+      code: 'DUPLICATE_HOOK',
+    });
+    await expect(
+      registry.create({ functionName: 'g', url, colour: 1 }, 'refuse-unknown'),
+    ).rejects.toMatchObject({
+      code: 'INVALID_HOOK',
+    });
+    expect(registry.list()).toHaveLength(1);
+  });
+
+  /** Makes the next read wait; `began` resolves when it has begun. */
+  function holdNextRead(store: MemoryHookStore): { began: Promise<void>; finish: (error?: Error) => void } {
+    const readAll = store.readAll.bind(store);
+    let finish = (_error?: Error): void => undefined;
+    const held = new Promise<void>((resolve, reject) => {
+      finish = error => {
+        if (error) reject(error);
+        else resolve();
+      };
+    });
+    const began = new Promise<void>(resolve => {
+      store.readAll = async () => {
+        store.readAll = readAll;
+        const state = await readAll();
+        resolve();
+        await held;
+        return state;
+      };
+    });
+    return { began, finish: error => finish(error) };
+  }
+
+  it('shares one read among all that ask while another is under way, and that read begins after the last', async () => {
+    const { registry, store } = openNode();
+    const { began, finish } = holdNextRead(store);
+    const first = registry.reload();
+    await began;
+    const later = [registry.reload(), registry.reload(), registry.reload()];
+    store.rows = [{ functionName: 'f', url }];
+    finish();
+    await Promise.all([first, ...later]);
+    expect(store.reads).toBe(2);
+    expect(registry.find(key)).toBeDefined();
+  });
+
+  it('keeps what is in force when a read fails, and reads again for those that asked meanwhile', async () => {
+    const { registry, store } = openNode();
+    await registry.create({ functionName: 'f', url }, 'drop-unknown');
+    const { began, finish } = holdNextRead(store);
+    const failing = registry.reload();
+    await began;
+    const next = registry.reload();
+    finish(new Error('the database is gone'));
+    await expect(failing).rejects.toThrow('gone');
+    expect(registry.find(key)).toBeDefined();
+    await next;
+    expect(store.reads).toBe(3);
+  });
+
+  it('reads again only when another node changed something, or is about to', async () => {
+    const { registry, store } = openNode();
+    const other = openNode(store).registry;
+    await registry.refresh();
+    await registry.refresh();
+    expect(store.reads).toBe(1);
+    await other.create({ functionName: 'f', url }, 'drop-unknown');
+    expect(registry.find(key)).toBeUndefined();
+    await registry.refresh();
+    expect(registry.find(key)).toBeDefined();
+    const reads = store.reads;
+    await store.exclusively(async writer => {
+      await writer.removeHook(target);
+      // What is read in the middle of a change is not final.
+      await registry.refresh();
+      expect(store.reads).toBe(reads + 1);
+      await writer.writeHook({ target, url: 'https://example.com/after' });
+    });
+    await registry.refresh();
+    expect(registry.find(key)?.hook.url).toBe('https://example.com/after');
+  });
+
+  it('keeps the counts of a hook over reads', async () => {
+    const { registry } = openNode();
+    const hook = await registry.create({ functionName: 'f', url }, 'drop-unknown');
+    hook.health.calls = 7;
+    const changed = await registry.update(target, { url: 'https://example.com/new' });
+    expect(changed).not.toBe(hook);
+    expect(changed.health.calls).toBe(7);
+  });
+
+  it('changes the url without opening the settings, and says when it was', async () => {
+    const clock = new ManualClock();
+    const store = new MemoryHookStore(clock);
+    await openNode(store).registry.create(
+      { functionName: 'f', url, headers: { 'x-a': 'secret' } },
+      'drop-unknown',
+    );
+    const before = store.settings.get(key);
+    clock.advance(1000);
+    const withOtherKey = openNode(store, 'another key').registry;
+    const changed = await withOtherKey.update(target, { url: 'https://example.com/new' });
+    expect(changed.broken?.code).toBe('BROKEN_SECRET');
+    expect(store.settings.get(key)).toEqual({ ...before, updatedAt: new Date(clock.now()).toISOString() });
+  });
+
+  it('has a hook whose settings cannot be read in force as broken, and says so once', async () => {
+    const { registry, store, lines } = openNode();
+    await registry.create({ functionName: 'f', url, failurePolicy: 'allow' }, 'drop-unknown');
+    const row = store.settings.get(key);
+    if (row) store.settings.set(key, { ...row, settings: 'garbage' });
+    await registry.reload();
+    await registry.reload();
+    expect(registry.find(key)).toMatchObject({
+      broken: { code: 'INVALID_HOOK' },
+      settings: { failurePolicy: 'reject' },
+    });
+    expect(lines).toHaveLength(1);
+    await registry.remove(target);
+    const anew = await registry.create({ functionName: 'f', url }, 'drop-unknown');
+    expect(anew.broken).toBeUndefined();
+  });
+
+  it('gives a new hook nothing that one of its name left behind', async () => {
+    const clock = new ManualClock();
+    const store = new MemoryHookStore(clock);
+    const { registry } = openNode(store);
+    await registry.create({ functionName: 'f', url, headers: { 'x-a': 'secret' } }, 'drop-unknown');
+    // As a crash between the two writes of a delete leaves it.
+    store.rows = [];
+    clock.advance(1000);
+    const anew = await registry.create({ functionName: 'f', url }, 'drop-unknown');
+    expect(anew.ownSettings).toEqual({});
+    expect(anew.createdAt).toBe(new Date(clock.now()).toISOString());
+  });
+
+  it('takes the last row where there are several, as the built-in would', async () => {
+    const { registry, store } = openNode();
+    store.rows = [
+      { functionName: 'f', url },
+      { functionName: 'f', url: 'https://example.com/last' },
+    ];
+    await registry.reload();
+    expect(registry.list().map(({ hook }) => hook.url)).toEqual(['https://example.com/last']);
+  });
+
+  it('lists rows that it cannot use, replaces them and removes them', async () => {
+    const { registry, store, lines } = openNode();
+    store.rows = [
+      { functionName: 'f', url: 'ftp://a' },
+      { className: '_User', triggerName: 'beforeSave', url },
+      null,
+    ];
+    await registry.reload();
+    await registry.reload();
+    expect(registry.list()).toEqual([]);
+    expect(registry.unusableRows()).toHaveLength(3);
+    expect(lines).toHaveLength(3);
+    await expect(registry.update(target, { settings: { timeoutMs: 1 } })).rejects.toMatchObject({
+      code: 'INVALID_HOOK',
+    });
+    await registry.create({ functionName: 'f', url }, 'drop-unknown');
+    await registry.remove({ kind: 'trigger', className: '_User', triggerName: 'beforeSave' });
+    expect(registry.list()).toHaveLength(1);
+    expect(registry.unusableRows()).toHaveLength(1);
+  });
+
+  it('changes nothing when there is no such hook', async () => {
+    const { registry, store } = openNode();
+    await expect(registry.update(target, { url })).rejects.toMatchObject({ code: 'UNKNOWN_HOOK' });
+    await expect(registry.remove(target)).rejects.toMatchObject({ code: 'HOOK_NOT_FOUND' });
+    await expect(registry.update(target, { url: 'ftp://a' })).rejects.toMatchObject({ code: 'INVALID_HOOK' });
+    expect(store.rows).toEqual([]);
+    expect(store.settings.size).toBe(0);
+  });
+
+  it('tells apart what a declaration created, updated, left and found beside it', async () => {
+    const { registry, store } = openNode();
+    for (const functionName of ['same', 'other', 'undeclared']) {
+      await registry.create({ functionName, url, headers: { 'x-a': '1' } }, 'drop-unknown');
+    }
+    const declared = [
+      { functionName: 'same', url, headers: { 'X-A': '1' } },
+      { functionName: 'other', url },
+      { functionName: 'new', url },
+    ];
+    expect(await registry.reconcile(declared, false)).toEqual({
+      created: ['function new'],
+      updated: ['function other'],
+      undeclared: ['function undeclared'],
+      removed: [],
+    });
+    expect(registry.list()).toHaveLength(4);
+    expect((await registry.reconcile(declared, true)).removed).toEqual(['function undeclared']);
+    expect(store.rows).toHaveLength(3);
+    expect(store.settings.size).toBe(3);
+  });
+});

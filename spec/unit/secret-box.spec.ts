@@ -1,0 +1,49 @@
+// Secrets at rest: what is sealed opens only with the same key in the same place, untouched.
+import { createSecretBox } from '../../src/hooks/secret-box';
+import { systemClock } from '../../src/shared/clock';
+
+const box = createSecretBox('a key of some length', systemClock);
+
+describe('a secret box', () => {
+  it.each(['', 'a', 'geheim äöü 🔑', 'x'.repeat(10_000)])('opens what it sealed', plain => {
+    expect(box.open(box.seal(plain, 'place'), 'place')).toBe(plain);
+  });
+
+  it('seals the same text differently every time, and shows none of it', () => {
+    const sealed = Array.from({ length: 10 }, () => box.seal('top secret', 'place'));
+    expect(new Set(sealed).size).toBe(10);
+    for (const text of sealed) {
+      expect(text).toMatch(/^v1\.[A-Za-z0-9_-]+$/);
+      expect(Buffer.from(text.slice(3), 'base64url').toString('latin1')).not.toContain('top secret');
+    }
+  });
+
+  it('can be opened by another box of the same key', () => {
+    expect(createSecretBox('a key of some length', systemClock).open(box.seal('a', 'place'), 'place')).toBe(
+      'a',
+    );
+  });
+
+  it('stays shut for another key, another place, a changed or cut text', () => {
+    const sealed = box.seal('top secret', 'place');
+    const middle = Math.floor(sealed.length / 2);
+    const flipped = sealed.slice(0, middle) + (sealed[middle] === 'A' ? 'B' : 'A') + sealed.slice(middle + 1);
+    const attempts = [
+      () => createSecretBox('another key', systemClock).open(sealed, 'place'),
+      () => box.open(sealed, 'another place'),
+      () => box.open(flipped, 'place'),
+      ...[3, 10, 20, sealed.length - 4].map(length => () => box.open(sealed.slice(0, length), 'place')),
+      () => box.open(sealed.replace('v1', 'v2'), 'place'),
+      () => box.open('', 'place'),
+      () => box.open('top secret', 'place'),
+    ];
+    for (const attempt of attempts) {
+      expect(attempt).toThrow(
+        expect.objectContaining({ code: 'BROKEN_SECRET', message: expect.stringContaining('place') }),
+      );
+      expect(attempt).toThrow(
+        expect.objectContaining({ message: expect.not.stringContaining('top secret') }),
+      );
+    }
+  });
+});
