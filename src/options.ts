@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { WebhookError } from './errors';
 import { describe, defaultableShape } from './hooks/hook-settings';
+import { networkShape } from './shared/network-options';
 
 const shape = z.strictObject({
   /** Bound on everything that one operation of a client waits for in hooks, in milliseconds. 1..60000. */
@@ -20,6 +21,16 @@ const shape = z.strictObject({
   defaults: defaultableShape.default({}),
   /** Hooks to bring into force at start: the fields of `POST /hooks/...`, settings included. */
   hooks: z.array(z.record(z.string(), z.unknown())).default([]),
+  /** Which addresses may be called, by hooks that set no `network` themselves. Default: all but reserved ones. */
+  network: networkShape.prefault({}),
+  /** `iss` of bearer tokens. Default: Parse Server's `serverURL`. */
+  issuer: z.string().min(1).max(2048).optional(),
+  /** Opens `/webhooks/metrics` and `/webhooks/health` of `router()` to who sends it as a bearer token. 16 characters or more. */
+  metricsToken: z.string().min(16).optional(),
+  /** Failures in a row that open a hook's breaker. 1..1000. */
+  breakerFailures: z.int().min(1).max(1000).default(5),
+  /** How long an open breaker answers at once before it lets one probe through, in milliseconds. 10..600000. */
+  breakerOpenMs: z.int().min(10).max(600_000).default(5000),
   /** Removes at start what `hooks` does not declare. */
   deleteUndeclaredHooks: z.boolean().default(false),
 });
@@ -38,7 +49,9 @@ export function parseOptions(input: unknown): ResolvedOptions {
   const path = (issue?.path ?? []).map(String);
   let value: unknown = input;
   for (const name of path) value = (value as Record<string, unknown> | undefined)?.[name];
-  const shown = path[0] === 'encryptionKey' || path[0] === 'hooks' ? '' : `, got ${describe(value)}`;
+  const shown = ['encryptionKey', 'hooks', 'metricsToken'].includes(path[0] ?? '')
+    ? ''
+    : `, got ${describe(value)}`;
   throw new WebhookError(
     'INVALID_OPTION',
     `${path.join('.') || 'options'} is invalid: ${issue?.message ?? ''}${shown}`,

@@ -1,14 +1,22 @@
 // The composition root: the only file that knows every part, and the life of them all.
 import { createManagementApi } from './api/management-api';
+import { createMetrics } from './api/metrics';
+import { createPublicRouter } from './api/public-router';
 import { HookCaller } from './blocking/hook-caller';
 import { Notifier } from './blocking/notifier';
 import { OperationDeadline } from './blocking/operation-deadline';
-import { WebhookError } from './errors';
+import { Senders, whyUnreachable } from './blocking/sender';
+import { ServerKeys } from './blocking/server-keys';
+import { parseCodes, WebhookError } from './errors';
 import { ChangePoller } from './hooks/change-poller';
 import type { HookSettings } from './hooks/hook-settings';
+import type { InstalledHook } from './hooks/installed-hook';
 import { HookRegistry } from './hooks/registry';
 import { createSecretBox } from './hooks/secret-box';
 import type { ExchangeClient } from './http/exchange';
+import { laneDefaults } from './http/lane';
+import { jwks, jwksMaxAgeSeconds } from './http/signing-keys';
+import { publicKeyOf } from './http/webhook-signature';
 import { createExchangeClient } from './http/undici-client';
 import { parseOptions, type ResolvedOptions, type WebhooksOptions } from './options';
 import { CallDepth } from './parse/call-depth';
@@ -40,8 +48,15 @@ interface Running {
   readonly client: ExchangeClient;
   readonly dispatcher: HookDispatcher;
   readonly api: RequestHandler;
+  readonly publicRouter: RequestHandler;
   /** Gives Parse Server its own hooks controller back. */
   readonly restore: () => void;
+}
+
+interface Registered {
+  readonly registry: HookRegistry;
+  readonly store: DatabaseHookStore;
+  readonly keys: ServerKeys;
 }
 
 /**
@@ -100,6 +115,17 @@ export class Webhooks {
   }
 
   /**
+   * An express handler to mount beside Parse, as `app.use('/webhooks', webhooks.router())`: public keys for everybody,
+   * metrics and health for who has the `metricsToken`. Answers 503 until Parse Server has started.
+   */
+  router(): RequestHandler {
+    return (request, response, next) => {
+      if (this.#running) void this.#running.publicRouter(request, response, next);
+      else response.status(503).json({ code: parseCodes.scriptFailed, error: 'webhooks are not running' });
+    };
+  }
+
+  /**
    * Waits for notifications under way (at most `drainTimeoutMs`), takes the hooks out of force and closes all
    * connections. Safe to call twice.
    */
@@ -124,13 +150,18 @@ export class Webhooks {
     const logger = config.loggerController;
     const store = new DatabaseHookStore({ database: config.database, clock: this.#clock, logger });
     const box = createSecretBox(await this.#keyMaterial(config.masterKey), this.#clock);
+    const keys = new ServerKeys(this.#clock);
+    const { network } = this.#options;
     const registry = new HookRegistry({
       store,
       box,
+      clock: this.#clock,
       logger,
+      keys,
       defaults: this.#options.defaults as HookSettings,
+      whyUnreachable: (url, settings) => whyUnreachable(url, settings.network ?? network),
     });
-    this.#running = this.#assemble(this.#configured, registry, store);
+    this.#running = this.#assemble(this.#configured, { registry, store, keys });
     seats.beginCloudCode();
     await runCloudCode(cloud, sdk);
     await store.prepare();
@@ -144,18 +175,43 @@ export class Webhooks {
     this.#running.poller.start();
   }
 
-  #assemble(
-    { internals, seats, depth }: Configured,
-    registry: HookRegistry,
-    store: DatabaseHookStore,
-  ): Running {
+  #assemble({ internals, seats, depth }: Configured, { registry, store, keys }: Registered): Running {
     const { sdk, hooksRouter } = internals;
-    const { webhookKey, hooksController, loggerController: logger } = sdk.Server;
+    const { webhookKey, hooksController, loggerController: logger, serverURL } = sdk.Server;
     const clock = this.#clock;
     const { connectTimeoutMs, maxConnectionsPerOrigin, totalDeadlineMs, pollIntervalMs } = this.#options;
     const client = createExchangeClient({ connectTimeoutMs, maxConnectionsPerOrigin });
-    const key = typeof webhookKey === 'string' && webhookKey !== '' ? webhookKey : undefined;
-    const caller = new HookCaller({ client, clock, logger, webhookKey: key });
+    const senders = new Senders({
+      clock,
+      issuer: this.#options.issuer ?? serverURL,
+      webhookKey: typeof webhookKey === 'string' && webhookKey !== '' ? webhookKey : undefined,
+      network: this.#options.network,
+      keyRing: () => keys.ring,
+    });
+    const { breakerFailures: failuresToOpen, breakerOpenMs: openMs } = this.#options;
+    const metrics = createMetrics({
+      listHooks: () => registry.list(),
+      readLane: hook => caller.laneOf(hook),
+    });
+    const caller: HookCaller = new HookCaller({
+      client,
+      senders,
+      clock,
+      logger,
+      observer: metrics,
+      lane: { ...laneDefaults, failuresToOpen, openMs },
+    });
+    registry.onChange(() => caller.keepOnly(new Set(registry.list().map(hook => hook.key))));
+    const serverRoutes = {
+      metrics,
+      listHooks: () => registry.list(),
+      laneOf: (hook: InstalledHook) => caller.laneOf(hook),
+      publicKeys: () => ({
+        jwks: jwks(keys.ring.bearer, clock.now()),
+        maxAgeSeconds: jwksMaxAgeSeconds,
+        ed25519: keys.ring.ed25519.map(({ key }) => publicKeyOf(key)),
+      }),
+    };
     const notifier = new Notifier(caller, logger);
     const encoder = new RestEncoder(sdk);
     const controller = createHooksController({
@@ -182,7 +238,12 @@ export class Webhooks {
         depth,
         find: hookKey => registry.find(hookKey),
       }),
-      api: createManagementApi(registry),
+      api: createManagementApi({
+        ...serverRoutes,
+        registry,
+        rotateKey: key => registry.changeKeys(text => keys.rotated(text, key)),
+      }),
+      publicRouter: createPublicRouter({ ...serverRoutes, metricsToken: this.#options.metricsToken }),
       restore: () => {
         undoDeletes();
         // The built-in's methods are on its prototype: without ours they are back.

@@ -126,7 +126,10 @@ describeOnEachDatabase('triggers of a find', database => {
         skip: 1,
         count: 1,
         keys: 'n',
+        // A part that an answer cannot change.
+        readPreference: 'PRIMARY',
       });
+      expect(receiver.calls[0]?.body.query).toMatchObject({ readPreference: 'PRIMARY' });
       expect(answer).toMatchObject({ status: 200, body: { count: 2 } });
       expect(numbers(answer)).toEqual([2]);
     });

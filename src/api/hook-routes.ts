@@ -11,6 +11,7 @@ import {
   type HookTarget,
   type RowName,
 } from '../hooks/hook';
+import type { LaneReading } from './metrics';
 import { showSettings } from '../hooks/stored-settings';
 import type { InstalledHook } from '../hooks/installed-hook';
 import { unknownHook, type HookRegistry, type UnusableRow } from '../hooks/registry';
@@ -21,12 +22,19 @@ import { isJsonObject, type JsonObject } from '../shared/json';
 const defaultLimit = 100;
 const maxLimit = 1000;
 
-export function createHookRoutes(registry: HookRegistry): Router {
+export interface HookRoutesParts {
+  readonly registry: HookRegistry;
+  /** Breaker and calls in flight of a hook on this node. */
+  readonly laneOf: (hook: InstalledHook) => LaneReading;
+}
+
+export function createHookRoutes({ registry, laneOf }: HookRoutesParts): Router {
   const router = Router();
+  const show = (hook: InstalledHook): JsonObject => showHook(hook, laneOf(hook));
 
   router.get('/hooks', async (request, response) => {
     await registry.refresh();
-    response.json(page(request, listEntries(registry)));
+    response.json(page(request, listEntries(registry, show)));
   });
 
   for (const { path, targetOf } of [
@@ -38,14 +46,18 @@ export function createHookRoutes(registry: HookRegistry): Router {
       const name = rowNameOf(request);
       const hook = registry.find(hookKey(name));
       const unusable = registry.unusableRows().findLast(({ row }) => isRowOf(name, row));
-      if (hook) response.json(showHook(hook));
+      if (hook) response.json(show(hook));
       else if (unusable) response.json(showUnusable(unusable));
       else throw unknownHook(name);
     });
     router.patch(path, async (request, response) => {
       const target = targetOf(request);
       const { url, ...settings } = bodyOf(request);
-      response.json(showHook(await registry.update(target, { ...(url !== undefined && { url }), settings })));
+      response.json(show(await registry.update(target, { ...(url !== undefined && { url }), settings })));
+    });
+    router.post(`${path}/secret/rotate`, async (request, response) => {
+      const { hook, secret } = await registry.rotateSecret(targetOf(request), rotationOf(request));
+      response.json({ ...show(hook), secret });
     });
     router.delete(path, async (request, response) => {
       await registry.remove(rowNameOf(request));
@@ -55,17 +67,21 @@ export function createHookRoutes(registry: HookRegistry): Router {
   return router;
 }
 
-function showHook(hook: InstalledHook): JsonObject {
-  const { createdAt, updatedAt, broken, health, settings } = hook;
+function showHook(hook: InstalledHook, lane: LaneReading): JsonObject {
+  const { createdAt, updatedAt, broken, health, settings, secrets } = hook;
   return {
     objectId: hookObjectId(hook.hook.target),
     ...(createdAt !== undefined && { createdAt }),
     ...(updatedAt !== undefined && { updatedAt }),
     ...hookFields(hook.hook),
     ...(showSettings(settings) as Readonly<Record<string, unknown>> as JsonObject),
+    // When each former secret stops signing beside the current one.
+    oldSecretsExpireAt: (secrets?.old ?? []).map(({ expiresAt }) => new Date(expiresAt).toISOString()),
     health: {
       state: broken === undefined ? 'installed' : 'broken',
       ...(broken !== undefined && { reason: broken.reason }),
+      breaker: lane.breaker,
+      inFlight: lane.inFlight,
       calls: health.calls,
       rejections: health.rejections,
       failures: health.failures,
@@ -101,8 +117,11 @@ interface ListEntry {
   readonly shown: JsonObject;
 }
 
-function listEntries(registry: HookRegistry): readonly ListEntry[] {
-  const installed = registry.list().map(hook => ({ place: hook.key, shown: showHook(hook) }));
+function listEntries(
+  registry: HookRegistry,
+  show: (hook: InstalledHook) => JsonObject,
+): readonly ListEntry[] {
+  const installed = registry.list().map(hook => ({ place: hook.key, shown: show(hook) }));
   // Several may have one name, or none.
   const refused = registry.unusableRows().map((each, at) => ({
     place: `unusable/${String(at).padStart(9, '0')}`,
@@ -155,6 +174,19 @@ function bodyOf(request: Request): Readonly<Record<string, unknown>> {
   const body: unknown = request.body;
   if (!isJsonObject(body)) throw new WebhookError('INVALID_HOOK', 'the body must be a JSON object');
   return body;
+}
+
+function rotationOf(request: Request): { readonly secret?: string; readonly graceMs?: number } {
+  const { secret, graceMs, ...rest } = isJsonObject(request.body) ? request.body : {};
+  const unknown = Object.keys(rest)[0];
+  if (unknown !== undefined) throw new WebhookError('INVALID_HOOK', `unknown field ${describe(unknown)}`);
+  if (secret !== undefined && typeof secret !== 'string') {
+    throw new WebhookError('INVALID_HOOK', 'secret must be a string that begins with whsec_');
+  }
+  if (graceMs !== undefined && typeof graceMs !== 'number') {
+    throw new WebhookError('INVALID_HOOK', `graceMs must be a number, got ${describe(graceMs)}`);
+  }
+  return { ...(secret !== undefined && { secret }), ...(graceMs !== undefined && { graceMs }) };
 }
 
 function functionTarget(request: Request): HookTarget {

@@ -1,5 +1,6 @@
 // How a failure is told to a client: which hook and what kind, never the receiver's address, headers or body.
 import type { ExchangeFailureKind } from '../http/exchange';
+import type { LaneRefusal } from '../http/lane';
 import type { ReplyFailureKind } from '../wire/reply';
 
 export type FailureKind =
@@ -9,6 +10,8 @@ export type FailureKind =
   | 'deadline' // totalDeadlineMs had passed before the call could be made
   | 'loop' // too many webhooks deep
   | 'request' // the request could not be encoded
+  | 'request-too-large' // the request passed maxRequestBytes
+  | LaneRefusal // nothing was sent: the breaker is open, or too many calls are in flight
   | 'settings'; // the hook's stored settings cannot be read
 
 const words: Readonly<Record<FailureKind, string>> = {
@@ -31,6 +34,9 @@ const words: Readonly<Record<FailureKind, string>> = {
   'invalid-reply': 'answer cannot be used',
   loop: 'webhooks call each other in a loop',
   request: 'request could not be encoded',
+  'request-too-large': 'request is too large',
+  'breaker-open': 'receiver has failed too often and is given a rest',
+  busy: 'too many calls are in flight',
   settings: 'its settings cannot be read',
 };
 

@@ -8,8 +8,11 @@ import type { JsonValue } from '../shared/json';
 import type { Logger } from '../shared/logger';
 import { encodeBody, selectKeys, type CallFields } from '../wire/call-fields';
 import { decodeReply } from '../wire/decode-reply';
-import { requestHeaders } from '../wire/request-headers';
 import { changedMatches } from '../hooks/changed-filter';
+import type { CallObserver } from './call-observer';
+import { Lanes } from './lanes';
+import type { OutgoingCall, Sender, Senders } from './sender';
+import { laneDefaults, type LaneOptions, type LaneState } from '../http/lane';
 import { failureMessage, isTimeout, type FailureKind } from './failure-message';
 
 /** Calls deeper than this are refused: a receiver's writes would call it for ever. */
@@ -40,13 +43,15 @@ export type Verdict<T> =
 
 export interface CallerParts {
   readonly client: ExchangeClient;
+  readonly senders: Pick<Senders, 'of'>;
   readonly clock: Clock;
   readonly logger: Logger;
-  /** Parse Server's own `webhookKey` option. */
-  readonly webhookKey: string | undefined;
+  readonly observer?: CallObserver;
+  /** Breaker and bound of calls in flight; the defaults of http/lane.ts. */
+  readonly lane?: Omit<LaneOptions, 'maxInFlight'>;
 }
 
-type Answer<T> =
+export type Answer<T> =
   | { readonly kind: 'use'; readonly value: T }
   | { readonly kind: 'unchanged' }
   | { readonly kind: 'rejected'; readonly code: number; readonly message: JsonValue }
@@ -59,9 +64,26 @@ type Answer<T> =
 
 export class HookCaller {
   readonly #parts: CallerParts;
+  readonly #lanes: Lanes<Answer<unknown>>;
 
   constructor(parts: CallerParts) {
     this.#parts = parts;
+    this.#lanes = new Lanes({
+      options: parts.lane ?? laneDefaults,
+      clock: parts.clock,
+      logger: parts.logger,
+      isFailure: answer => answer.kind === 'failed' && isUnwell(answer.failure),
+    });
+  }
+
+  /** Breaker and calls in flight of a hook on this node. */
+  laneOf(hook: InstalledHook): { readonly breaker: LaneState; readonly inFlight: number } {
+    return this.#lanes.stateOf(hook);
+  }
+
+  /** Forgets what is known of hooks that are no longer registered. */
+  keepOnly(keys: ReadonlySet<string>): void {
+    this.#lanes.keepOnly(keys);
   }
 
   /** False when the hook's `active`, `where` or `changed` says that this operation is none of its business. */
@@ -86,9 +108,10 @@ export class HookCaller {
     const call = tryPrepare(prepare);
     if (call.kind === 'ready' && !this.concerns(hook, call.call))
       return { kind: 'unchanged', answered: false };
+    const startedAt = this.#parts.clock.monotonicMs();
     const answer: Answer<T> =
       call.kind === 'ready' ? await this.#answer(hook, call.call, deadlineAt, interpret) : call.failure;
-    this.#count(hook, answer);
+    this.#count(hook, answer, startedAt);
     if (hook.settings.mode === 'shadow') {
       if (answer.kind !== 'unchanged') {
         this.#parts.logger.info(`webhook ${hook.label} in shadow mode would have ${describeAnswer(answer)}`);
@@ -110,10 +133,11 @@ export class HookCaller {
 
   /** Sends a notification once and waits for its end; failures are logged. Never throws. */
   async notify(hook: InstalledHook, call: HookCall): Promise<void> {
-    const deadlineAt = this.#parts.clock.monotonicMs() + hook.settings.timeoutMs;
+    const startedAt = this.#parts.clock.monotonicMs();
+    const deadlineAt = startedAt + hook.settings.timeoutMs;
     // What a notified receiver says beyond "taken" has no effect, but an `error` or a failure is worth a log line.
     const answer = await this.#answer(hook, call, deadlineAt, () => ({ kind: 'unchanged' }));
-    this.#count(hook, answer);
+    this.#count(hook, answer, startedAt);
     if (answer.kind === 'rejected') {
       this.#parts.logger.warn(
         `webhook ${hook.label} answered with an error; the operation had already happened`,
@@ -143,25 +167,60 @@ export class HookCaller {
     const sent = selectKeys(call.fields, hook.settings);
     const body = tryEncode(sent);
     if (!Buffer.isBuffer(body)) return { kind: 'failed', failure: 'request', detail: body.detail };
+    const { maxRequestBytes } = hook.settings;
+    if (body.length > maxRequestBytes) {
+      return {
+        kind: 'failed',
+        failure: 'request-too-large',
+        detail: `${body.length} bytes, maxRequestBytes is ${maxRequestBytes}`,
+      };
+    }
+    const outgoing = { webhookId: createMessageId(this.#parts.clock), depth: call.depth, body };
+    const turn = await this.#lanes.of(hook).run(async () => {
+      // A turn may have been waited for: what is left of the time is what counts.
+      const leftMs = Math.min(timeoutMs, Math.ceil(deadlineAt - this.#parts.clock.monotonicMs()));
+      if (leftMs < 1) return { kind: 'failed', failure: 'deadline', detail: 'totalDeadlineMs had passed' };
+      return this.#exchange(hook, outgoing, leftMs, value => interpret(value, sent));
+    });
+    if (turn.kind === 'refused') {
+      return { kind: 'failed', failure: turn.refusal, detail: 'nothing was sent' };
+    }
+    // The lane is shared by calls of all kinds; what comes out is what this call put in.
+    return turn.result as Answer<T>;
+  }
+
+  async #exchange<T>(
+    hook: InstalledHook,
+    outgoing: OutgoingCall,
+    timeoutMs: number,
+    interpret: (value: JsonValue) => Interpretation<T>,
+  ): Promise<Answer<T>> {
+    let sender: Sender;
+    let headers: Record<string, string>;
+    try {
+      sender = this.#parts.senders.of(hook);
+      headers = sender.headers(outgoing);
+    } catch (error) {
+      return {
+        kind: 'failed',
+        failure: 'settings',
+        detail: error instanceof Error ? error.message : 'unreadable',
+      };
+    }
     const result = await this.#parts.client.exchange({
       url: hook.hook.url,
-      headers: requestHeaders({
-        webhookId: createMessageId(this.#parts.clock),
-        depth: call.depth,
-        webhookKey: this.#parts.webhookKey,
-        extra: hook.settings.headers,
-      }),
-      body,
+      route: sender.route,
+      headers,
+      body: outgoing.body,
       timeoutMs,
       maxReplyBytes: hook.settings.maxReplyBytes,
     });
-    return judge(result, timeoutMs, value => interpret(value, sent));
+    return judge(result, timeoutMs, interpret);
   }
 
   #failed<T>(hook: InstalledHook, answer: Extract<Answer<T>, { kind: 'failed' }>): Verdict<T> {
     const message = failureMessage(hook.label, answer.failure, answer.timeoutMs);
-    // Settings that cannot be read might have said "reject": never open by accident.
-    if (hook.settings.failurePolicy === 'allow' && answer.failure !== 'settings') {
+    if (isFailedOpen(hook, answer.failure)) {
       hook.health.failedOpen += 1;
       this.#parts.logger.warn(`${message} (${answer.detail}); allowed by its failurePolicy`);
       return { kind: 'unchanged', answered: false };
@@ -174,18 +233,50 @@ export class HookCaller {
     };
   }
 
-  #count<T>(hook: InstalledHook, answer: Answer<T>): void {
+  #count<T>(hook: InstalledHook, answer: Answer<T>, startedAt: number): void {
     const { health } = hook;
+    const { clock, observer } = this.#parts;
     health.calls += 1;
-    if (answer.kind === 'failed') {
+    const failed = answer.kind === 'failed';
+    if (failed) {
       health.failures += 1;
-      health.lastFailureAt = this.#parts.clock.now();
+      health.lastFailureAt = clock.now();
       health.lastFailure = answer.failure;
-      return;
+    } else {
+      if (answer.kind === 'rejected') health.rejections += 1;
+      health.lastSuccessAt = clock.now();
     }
-    if (answer.kind === 'rejected') health.rejections += 1;
-    health.lastSuccessAt = this.#parts.clock.now();
+    observer?.callEnded({
+      hook,
+      outcome: answer.kind === 'use' ? 'changed' : answer.kind,
+      ...(failed && { failure: answer.failure }),
+      failedOpen: failed && isFailedOpen(hook, answer.failure),
+      durationMs: clock.monotonicMs() - startedAt,
+    });
   }
+}
+
+/** True for failures that say something about the receiver, and not about us, the client or the operator. */
+function isUnwell(failure: FailureKind): boolean {
+  switch (failure) {
+    case 'address':
+    case 'aborted':
+    case 'deadline':
+    case 'loop':
+    case 'request':
+    case 'request-too-large':
+    case 'settings':
+    case 'breaker-open':
+    case 'busy':
+      return false;
+    default:
+      return true;
+  }
+}
+
+/** Settings that cannot be read might have said "reject": never open by accident. */
+function isFailedOpen(hook: InstalledHook, failure: FailureKind): boolean {
+  return hook.blocking && hook.settings.failurePolicy === 'allow' && failure !== 'settings';
 }
 
 function judge<T>(

@@ -5,7 +5,7 @@ import type { Clock } from '../shared/clock';
 import type { Logger } from '../shared/logger';
 
 export interface LanesParts<R> {
-  readonly options: LaneOptions;
+  readonly options: Omit<LaneOptions, 'maxInFlight'>;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly isFailure: (result: R) => boolean;
@@ -13,6 +13,7 @@ export interface LanesParts<R> {
 
 interface OwnedLane<R> {
   readonly origin: string;
+  readonly maxInFlight: number;
   readonly lane: Lane<R>;
 }
 
@@ -27,15 +28,16 @@ export class Lanes<R> {
   /** The lane of a hook, made at its first call. */
   of(hook: InstalledHook): Lane<R> {
     const known = this.#byHook.get(hook.key);
-    if (known?.origin === hook.origin) return known.lane;
+    const { maxInFlight } = hook.settings;
+    if (known?.origin === hook.origin && known.maxInFlight === maxInFlight) return known.lane;
     const { options, clock, logger, isFailure } = this.#parts;
     const lane = new Lane<R>({
-      options,
+      options: { ...options, maxInFlight },
       clock,
       isFailure,
       onStateChange: state => logger.warn(`webhook ${hook.label}: breaker is ${state}`),
     });
-    this.#byHook.set(hook.key, { origin: hook.origin, lane });
+    this.#byHook.set(hook.key, { origin: hook.origin, maxInFlight, lane });
     return lane;
   }
 

@@ -1,10 +1,13 @@
 // The settings of a hook: their shapes, ranges and defaults, and how a change is merged into them.
 // What may be combined with which trigger is decided here too; names and URLs are in validate-hook.ts.
+import { createSecureContext } from 'node:tls';
 import { z } from 'zod';
 import { WebhookError } from '../errors';
 import { compileWhere } from './object-filter';
 import { hookLabel, type HookTarget } from './hook';
 import { hasOneObject } from './trigger-rules';
+import { isJsonObject } from '../shared/json';
+import { networkShape } from '../shared/network-options';
 
 /** What a stored header value is shown as. Sent back in a change, it means "keep the value". */
 export const hiddenValue = '********';
@@ -14,6 +17,11 @@ const keyNames = z.array(keyName).min(1).max(200);
 const headerName = z.string().regex(/^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$/, 'must be a header name');
 // Printable US-ASCII: what every receiver reads alike (RFC 9110, 5.5).
 const headerValue = z.string().regex(/^[\x20-\x7e]{0,4096}$/, 'must be printable US-ASCII');
+
+const pem = z
+  .string()
+  .max(65_536)
+  .regex(/^-----BEGIN [A-Z0-9 ]+-----/, 'must be PEM');
 
 /** Headers that this package or HTTP itself sets; an operator cannot override them. */
 const reservedHeaders =
@@ -50,6 +58,30 @@ const settingShapes = {
   maxReplyBytes: z.int().min(1).max(104_857_600),
   /** false: kept but not called. Default true. */
   active: z.boolean(),
+  /** Bound on the request body, in bytes. 1..104857600, default 10485760. */
+  maxRequestBytes: z.int().min(1).max(104_857_600),
+  /** Calls of this hook in flight at once on one node. 1..10000, default 64. */
+  maxInFlight: z.int().min(1).max(10_000),
+  /** How requests are signed: `v1` with the hook's secret, `v1a` with the server's ed25519 key. Default `["v1"]`. */
+  signatures: z
+    .array(z.enum(['v1', 'v1a']))
+    .min(1)
+    .max(2),
+  /** Sends `Authorization: Bearer <JWT>`: HS256 with the hook's secret, RS256 and ES256 with the server's keys. Default none. */
+  bearer: z.strictObject({ algorithm: z.enum(['HS256', 'RS256', 'ES256']) }),
+  /** Sends `Authorization: Basic`. The password is encrypted at rest and never shown. Default none. */
+  basicAuth: z.strictObject({
+    username: z.string().regex(/^[\x20-\x39\x3b-\x7e]{1,256}$/, 'must be printable US-ASCII without a colon'),
+    password: headerValue,
+  }),
+  /** Own certificates for TLS, PEM: `ca` to trust, `cert` and `key` to show. The key is encrypted at rest. Default none. */
+  tls: z.strictObject({
+    ca: pem.optional(),
+    cert: pem.optional(),
+    key: pem.optional(),
+  }),
+  /** Which addresses may be called, in place of the plugin's `network`. Default the plugin's. */
+  network: networkShape,
 };
 
 const fullShape = z.strictObject(settingShapes);
@@ -61,7 +93,8 @@ export type HookSettings = { readonly [K in keyof z.infer<typeof fullShape>]?: z
 /** All settings with a value; optional are only those whose default is "none". */
 export type ResolvedSettings = Required<Omit<HookSettings, OptionalSetting>> &
   Pick<HookSettings, OptionalSetting>;
-type OptionalSetting = 'where' | 'changed' | 'keys' | 'excludeKeys';
+type OptionalSetting =
+  'where' | 'changed' | 'keys' | 'excludeKeys' | 'bearer' | 'basicAuth' | 'tls' | 'network';
 
 export const settingDefaults: ResolvedSettings = {
   timeoutMs: 5000,
@@ -73,13 +106,25 @@ export const settingDefaults: ResolvedSettings = {
   includeSessionToken: false,
   maxReplyBytes: 1_048_576,
   active: true,
+  maxRequestBytes: 10_485_760,
+  maxInFlight: 64,
+  signatures: ['v1'],
 };
 
 export const settingNames = Object.keys(settingShapes) as readonly (keyof HookSettings)[];
 
 /** The settings that may also be given once for all hooks, as `defaults` of WebhooksOptions. */
 export const defaultableShape = fullShape
-  .pick({ timeoutMs: true, failurePolicy: true, responseMode: true, mode: true, maxReplyBytes: true })
+  .pick({
+    timeoutMs: true,
+    failurePolicy: true,
+    responseMode: true,
+    mode: true,
+    maxReplyBytes: true,
+    maxRequestBytes: true,
+    maxInFlight: true,
+    signatures: true,
+  })
   .partial();
 
 export function resolveSettings(settings: HookSettings, defaults: HookSettings): ResolvedSettings {
@@ -101,7 +146,7 @@ export function changeSettings(
       throw new WebhookError('INVALID_HOOK', `unknown field ${describe(name)}`);
     }
     if (value === null || value === undefined) next.delete(name);
-    else next.set(name, name === 'headers' ? mergeHeaders(current.headers, value) : value);
+    else next.set(name, mergeSetting(name, current, value));
   }
   return parseSettings(target, Object.fromEntries(next));
 }
@@ -112,8 +157,9 @@ export function parseSettings(target: HookTarget, input: unknown): HookSettings 
   if (!parsed.success) {
     const issue = parsed.error.issues[0];
     const path = issue?.path.map(String) ?? [];
-    // A value under `headers` is a secret: its name is enough.
-    const value = path[0] === 'headers' ? '' : `, got ${describe(valueAt(input, path))}`;
+    // A value under these is a secret, or holds one: its name is enough.
+    const secret = ['headers', 'basicAuth', 'tls'].includes(path[0] ?? '');
+    const value = secret ? '' : `, got ${describe(valueAt(input, path))}`;
     throw invalid(`${path.join('.') || 'settings'} is invalid: ${issue?.message ?? 'unreadable'}${value}`);
   }
   const settings = withLowerCaseNames(parsed.data as HookSettings);
@@ -143,9 +189,31 @@ function assertFits(target: HookTarget, settings: HookSettings): void {
       throw invalid(`headers.${name} is set by Parse Server or HTTP and cannot be given`);
   }
   if (Object.keys(settings.headers ?? {}).length > 50) throw invalid('headers holds more than 50 names');
+  assertCredentials(settings);
   for (const name of settings.forwardHeaders ?? []) {
     if (credentialHeaders.test(name))
       throw invalid(`forwardHeaders names ${name}: credentials are never forwarded`);
+  }
+}
+
+function assertCredentials({ bearer, basicAuth, headers, tls }: HookSettings): void {
+  const authorizations = [bearer, basicAuth, headers?.authorization].filter(each => each !== undefined);
+  if (authorizations.length > 1) {
+    throw invalid('bearer, basicAuth and headers.authorization all set Authorization: only one can be given');
+  }
+  if (!tls) return;
+  if ((tls.cert === undefined) !== (tls.key === undefined))
+    throw invalid('tls.cert and tls.key belong together');
+  try {
+    createSecureContext({
+      ...(tls.ca !== undefined && { ca: tls.ca }),
+      ...(tls.cert !== undefined && { cert: tls.cert }),
+      ...(tls.key !== undefined && { key: tls.key }),
+    });
+  } catch (cause) {
+    // OpenSSL's reason names no content: "key values mismatch", "no start line".
+    const reason = cause instanceof Error ? cause.message.replace(/^error:[0-9A-F]+:/, '') : 'unreadable';
+    throw new WebhookError('INVALID_HOOK', `tls is invalid: ${reason}`, { cause });
   }
 }
 
@@ -160,6 +228,20 @@ function withLowerCaseNames(settings: HookSettings): HookSettings {
     }),
     ...(forwardHeaders && { forwardHeaders: forwardHeaders.map(name => name.toLowerCase()) }),
   };
+}
+
+/** `headers` are merged by name; a hidden value sent back keeps the secret that it stands for. */
+function mergeSetting(name: string, current: HookSettings, value: unknown): unknown {
+  if (name === 'headers') return mergeHeaders(current.headers, value);
+  if (name === 'basicAuth') return keepHidden(value, 'password', current.basicAuth?.password);
+  if (name === 'tls') return keepHidden(value, 'key', current.tls?.key);
+  return value;
+}
+
+function keepHidden(value: unknown, field: string, secret: string | undefined): unknown {
+  if (!isJsonObject(value) || value[field] !== hiddenValue) return value;
+  if (secret === undefined) throw invalid(`${field} has no value that ${hiddenValue} could keep`);
+  return { ...value, [field]: secret };
 }
 
 function mergeHeaders(current: HookSettings['headers'], change: unknown): unknown {

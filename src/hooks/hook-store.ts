@@ -21,6 +21,8 @@ export interface StoredState {
   /** Rows of `_Hooks` as they are: they may hold anything and, on PostgreSQL, repeat a target. */
   readonly hooks: readonly unknown[];
   readonly settings: readonly SettingRow[];
+  /** The plugin's own signing keys, as the registry sealed them; undefined until there are any. */
+  readonly keys: string | undefined;
 }
 
 /** What may be written while the registration lock is held. */
@@ -32,6 +34,8 @@ export interface HookWriter {
   removeHook(target: RowName): Promise<void>;
   writeSetting(target: HookTarget, settings: string): Promise<SettingRow>;
   removeSetting(target: RowName): Promise<void>;
+  readKeys(): Promise<string | undefined>;
+  writeKeys(keys: string): Promise<void>;
 }
 
 export interface HookStore {

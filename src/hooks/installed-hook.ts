@@ -2,6 +2,7 @@
 import { compileWhere } from './object-filter';
 import { hookKey, hookLabel, isBlocking, type Hook } from './hook';
 import { resolveSettings, type HookSettings, type ResolvedSettings } from './hook-settings';
+import type { SecretSet } from './secret-rotation';
 import type { ErrorCode } from '../errors';
 import type { JsonObject } from '../shared/json';
 
@@ -27,6 +28,10 @@ export interface InstalledHook {
   readonly label: string;
   readonly hook: Hook;
   readonly blocking: boolean;
+  /** Scheme, host and port of the URL. */
+  readonly origin: string;
+  /** What signs requests. Undefined only when the hook is broken. */
+  readonly secrets: SecretSet | undefined;
   readonly settings: ResolvedSettings;
   /** What somebody set, without the defaults. */
   readonly ownSettings: HookSettings;
@@ -42,6 +47,7 @@ export interface InstalledHook {
 export interface InstallInput {
   readonly hook: Hook;
   readonly settings: HookSettings;
+  readonly secrets: SecretSet | undefined;
   readonly defaults: HookSettings;
   readonly createdAt?: string;
   readonly updatedAt?: string;
@@ -50,13 +56,15 @@ export interface InstallInput {
 }
 
 export function installHook(input: InstallInput): InstalledHook {
-  const { hook, settings, defaults, createdAt, updatedAt, broken, health } = input;
+  const { hook, settings, secrets, defaults, createdAt, updatedAt, broken, health } = input;
   const filter = settings.where && compileWhere(settings.where);
   return {
     key: hookKey(hook.target),
     label: hookLabel(hook.target),
     hook,
     blocking: isBlocking(hook.target),
+    origin: new URL(hook.url).origin,
+    secrets,
     settings: resolveSettings(settings, defaults),
     ownSettings: settings,
     ...(createdAt !== undefined && { createdAt }),

@@ -4,15 +4,30 @@ import { WebhookError } from '../errors';
 import type { Logger } from '../shared/logger';
 import { changeSettings, describe, settingNames, type HookSettings } from './hook-settings';
 import { hookKey, hookLabel, isRowOf, parseRowName, type Hook, type HookTarget, type RowName } from './hook';
-import type { HookStore, HookWriter, SettingRow, StoreVersion } from './hook-store';
+import type { HookStore, HookWriter, SettingRow, StoredState, StoreVersion } from './hook-store';
 import { installHook, type BrokenSettings, type HookHealth, type InstalledHook } from './installed-hook';
 import type { SecretBox } from './secret-box';
-import { openSettings, sealSettings } from './stored-settings';
+import { rotate, type SecretSet } from './secret-rotation';
+import { openRecord, sealRecord, type HookRecord } from './stored-settings';
+import type { Clock } from '../shared/clock';
+import { decodeSecret, generateSecret } from '../shared/secret-format';
 import { parseHookRow, parseTarget, parseUrl } from './validate-hook';
+
+/** The plugin's own signing keys, as one text. What is in it is the signer's business. */
+export interface SigningKeys {
+  /** The text with every key that these hooks need; undefined when `text` has them all. */
+  complete(text: string | undefined, hooks: readonly HookSettings[]): Promise<string | undefined>;
+  /** Takes a text into use. Throws BROKEN_SECRET when it is unreadable. */
+  use(text: string | undefined): void;
+}
 
 export interface RegistryParts {
   readonly store: HookStore;
   readonly box: SecretBox;
+  readonly clock: Clock;
+  readonly keys: SigningKeys;
+  /** Why a URL may not be called under these settings, or undefined: the network policy's word on literal addresses. */
+  readonly whyUnreachable: (url: string, settings: HookSettings) => string | undefined;
   readonly logger: Logger;
   /** Plugin-wide defaults of hook settings. */
   readonly defaults: HookSettings;
@@ -76,16 +91,56 @@ export class HookRegistry {
     if (version === undefined || version !== this.#version) await this.reload();
   }
 
-  /** Registers a hook from a REST body: target, `url` and any settings. Throws DUPLICATE_HOOK, INVALID_HOOK, REFUSED_CLASS. */
-  async create(declaration: Declaration, extras: 'refuse-unknown' | 'drop-unknown'): Promise<InstalledHook> {
+  /**
+   * Registers a hook from a REST body: target, `url`, any settings, and `secret` (made here when absent). The answer is
+   * the only time that the secret is shown. Throws DUPLICATE_HOOK, INVALID_HOOK, REFUSED_CLASS.
+   */
+  async create(
+    declaration: Declaration,
+    extras: 'refuse-unknown' | 'drop-unknown',
+  ): Promise<{ readonly hook: InstalledHook; readonly secret: string }> {
     const hook = parseHook(declaration);
-    const given = settingsOf(declaration, extras);
-    const settings = changeSettings(hook.target, {}, given);
+    const settings = changeSettings(hook.target, {}, settingsOf(declaration, extras));
+    const secret = secretOf(declaration) ?? generateSecret(this.#parts.clock);
+    this.#assertReachable(hook.url, settings);
     await this.#parts.store.exclusively(async writer => {
       if (await hasUsableRow(writer, hook.target)) throw duplicate(hook.target);
-      await this.#writeNew(writer, hook, settings);
+      await this.#writeNew(writer, hook, { settings, secrets: { current: secret, old: [] } });
     });
-    return this.#reloaded(hook.target);
+    return { hook: await this.#reloaded(hook.target), secret };
+  }
+
+  /**
+   * Makes `secret` (or a new one) the one that signs; the former signs along for `graceMs` (default 24 h). The answer
+   * is the only time that it is shown. Throws UNKNOWN_HOOK, INVALID_HOOK.
+   */
+  async rotateSecret(
+    target: HookTarget,
+    change: { readonly secret?: string; readonly graceMs?: number },
+  ): Promise<{ readonly hook: InstalledHook; readonly secret: string }> {
+    const { clock } = this.#parts;
+    const secret = change.secret ?? generateSecret(clock);
+    await this.#parts.store.exclusively(async writer => {
+      if (!(await hasUsableRow(writer, target))) throw unknownHook(target);
+      const record = this.#openRow(target, await writer.readSetting(target));
+      const graceMs = change.graceMs === undefined ? {} : { graceMs: change.graceMs };
+      const secrets = record.secrets
+        ? rotate(record.secrets, { newSecret: secret, nowMs: clock.now(), ...graceMs })
+        : { current: checkedSecret(secret), old: [] };
+      await writer.writeSetting(target, this.#seal(target, { ...record, secrets }));
+    });
+    return { hook: await this.#reloaded(target), secret };
+  }
+
+  /** Replaces the plugin's signing keys by what `change` makes of them, on all nodes. */
+  async changeKeys(change: (text: string | undefined) => Promise<string>): Promise<void> {
+    const { store, box } = this.#parts;
+    await store.exclusively(async writer => {
+      const sealed = await writer.readKeys();
+      const text = sealed === undefined ? undefined : box.open(sealed, keysPlace);
+      await writer.writeKeys(box.seal(await change(text), keysPlace));
+    });
+    await this.reload();
   }
 
   /** Changes `url`, settings or both; what is not named stays. Throws UNKNOWN_HOOK, INVALID_HOOK. */
@@ -99,14 +154,47 @@ export class HookRegistry {
       if (row === undefined) throw unknownHook(target);
       if (url === undefined) assertUsable(row);
       const stored = await writer.readSetting(target);
-      const settings = change.settings
-        ? this.#seal(target, changeSettings(target, this.#openRow(target, stored), change.settings))
-        : (stored?.settings ?? '{}');
+      const settings =
+        change.settings || url !== undefined
+          ? this.#changedRecord(target, stored, {
+              url: url ?? String((row as { url?: unknown }).url),
+              ...change,
+            })
+          : (stored?.settings ?? '{}');
       // Written for a new URL too: the row's updatedAt is the hook's.
       await writer.writeSetting(target, settings);
       if (url !== undefined) await writer.writeHook({ target, url });
     });
     return this.#reloaded(target);
+  }
+
+  #changedRecord(
+    target: HookTarget,
+    stored: SettingRow | undefined,
+    change: { readonly url: unknown; readonly settings?: Declaration },
+  ): string {
+    // A hook whose settings cannot be read can still be sent elsewhere: they stay as they are.
+    const record = change.settings ? this.#openRow(target, stored) : this.#tryOpenRow(target, stored);
+    if (!record) return stored?.settings ?? '{}';
+    const settings = change.settings
+      ? changeSettings(target, record.settings, change.settings)
+      : record.settings;
+    if (typeof change.url === 'string') this.#assertReachable(change.url, settings);
+    return change.settings ? this.#seal(target, { ...record, settings }) : (stored?.settings ?? '{}');
+  }
+
+  #tryOpenRow(target: HookTarget, stored: SettingRow | undefined): HookRecord | undefined {
+    try {
+      return this.#openRow(target, stored);
+    } catch (error) {
+      if (error instanceof WebhookError) return undefined;
+      throw error;
+    }
+  }
+
+  #assertReachable(url: string, settings: HookSettings): void {
+    const why = this.#parts.whyUnreachable(url, settings);
+    if (why !== undefined) throw new WebhookError('INVALID_HOOK', `url is refused: ${why}`);
   }
 
   /** Removes a hook and its settings, unusable rows of that name too. Throws HOOK_NOT_FOUND and changes nothing when there is none. */
@@ -137,15 +225,21 @@ export class HookRegistry {
         const parsed = parseHookRow(row);
         if (parsed.kind === 'hook') rows.set(hookKey(parsed.hook.target), parsed.hook);
       }
-      for (const { hook, settings } of wanted) {
+      for (const declaredHook of wanted) {
+        const { hook } = declaredHook;
         const row = rows.get(hookKey(hook.target));
         if (!row) {
-          await this.#writeNew(writer, hook, settings);
+          await this.#writeNew(writer, hook, this.#declaredRecord(declaredHook, undefined));
           result.created.push(hookLabel(hook.target));
-        } else if (row.url !== hook.url || !(await this.#sameSettings(writer, hook.target, settings))) {
-          await this.#write(writer, hook, settings);
-          result.updated.push(hookLabel(hook.target));
+          continue;
         }
+        const stored = await writer.readSetting(hook.target);
+        // What cannot be read is replaced by what is declared.
+        const current = this.#tryOpenRow(hook.target, stored);
+        const next = this.#declaredRecord(declaredHook, current);
+        if (row.url === hook.url && current && canonical(current) === canonical(next)) continue;
+        await this.#write(writer, hook, next);
+        result.updated.push(hookLabel(hook.target));
       }
       for (const [key, { target }] of rows) {
         if (keys.has(key)) continue;
@@ -160,36 +254,34 @@ export class HookRegistry {
     return result;
   }
 
-  async #sameSettings(writer: HookWriter, target: HookTarget, settings: HookSettings): Promise<boolean> {
-    const row = await writer.readSetting(target);
-    try {
-      return canonical(this.#openRow(target, row)) === canonical(settings);
-    } catch (error) {
-      // What cannot be read is replaced by what is declared.
-      if (error instanceof WebhookError) return false;
-      throw error;
-    }
+  /** A declared secret takes the place of another with a grace period; without one, the hook keeps or gets its own. */
+  #declaredRecord({ settings, secret }: Declared, current: HookRecord | undefined): HookRecord {
+    const { clock } = this.#parts;
+    const old = current?.secrets;
+    if (!old) return { settings, secrets: { current: secret ?? generateSecret(clock), old: [] } };
+    if (secret === undefined || secret === old.current) return { settings, secrets: old };
+    return { settings, secrets: rotate(old, { newSecret: secret, nowMs: clock.now() }) };
   }
 
-  async #writeNew(writer: HookWriter, hook: Hook, settings: HookSettings): Promise<void> {
+  async #writeNew(writer: HookWriter, hook: Hook, record: HookRecord): Promise<void> {
     // What a hook of this name left behind, its createdAt too, is not this hook's.
     if (await writer.readSetting(hook.target)) await writer.removeSetting(hook.target);
-    await this.#write(writer, hook, settings);
+    await this.#write(writer, hook, record);
   }
 
-  async #write(writer: HookWriter, hook: Hook, settings: HookSettings): Promise<void> {
+  async #write(writer: HookWriter, hook: Hook, record: HookRecord): Promise<void> {
     // Settings first: a crash in between leaves settings without a hook, which the next registration or start removes,
     // and never a hook that runs without the settings it was given.
-    await writer.writeSetting(hook.target, this.#seal(hook.target, settings));
+    await writer.writeSetting(hook.target, this.#seal(hook.target, record));
     await writer.writeHook(hook);
   }
 
-  #seal(target: HookTarget, settings: HookSettings): string {
-    return sealSettings(target, settings, this.#parts.box);
+  #seal(target: HookTarget, record: HookRecord): string {
+    return sealRecord(target, record, this.#parts.box);
   }
 
-  #openRow(target: HookTarget, row: SettingRow | undefined): HookSettings {
-    return row ? openSettings(target, row.settings, this.#parts.box) : {};
+  #openRow(target: HookTarget, row: SettingRow | undefined): HookRecord {
+    return row ? openRecord(target, row.settings, this.#parts.box) : { settings: {}, secrets: undefined };
   }
 
   async #reloaded(target: HookTarget): Promise<InstalledHook> {
@@ -201,8 +293,19 @@ export class HookRegistry {
   }
 
   async #load(): Promise<void> {
-    const { store, defaults } = this.#parts;
-    const state = await store.readAll();
+    const { keys } = this.#parts;
+    let read = this.#read(await this.#parts.store.readAll());
+    if (await this.#completeSecrets(read)) read = this.#read(await this.#parts.store.readAll());
+    if (read.keysError) this.#reportOnce(read.keysError.message);
+    keys.use(read.keys);
+    this.#installed = read.installed;
+    this.#unusable = read.unusable;
+    this.#version = read.version;
+    for (const listener of this.#listeners) listener();
+  }
+
+  #read(state: StoredState): Loaded {
+    const { defaults, box } = this.#parts;
     const settingRows = new Map(state.settings.map(row => [row.key, row]));
     const installed = new Map<string, InstalledHook>();
     const unusable: UnusableRow[] = [];
@@ -224,29 +327,52 @@ export class HookRegistry {
         installHook({
           hook,
           defaults,
-          ...this.#readSettings(hook.target, stored),
+          ...this.#readRecord(hook.target, stored),
           ...(stored && { createdAt: stored.createdAt, updatedAt: stored.updatedAt }),
           ...healthOf(this.#installed.get(key)),
         }),
       );
     }
-    this.#installed = installed;
-    this.#unusable = unusable;
-    this.#version = state.version;
-    for (const listener of this.#listeners) listener();
+    return { installed, unusable, version: state.version, ...openKeys(state.keys, box) };
   }
 
-  #readSettings(
+  /** Gives every hook a secret and makes the keys that hooks need; rows of the built-in come without. */
+  async #completeSecrets({ installed, keys, keysError }: Loaded): Promise<boolean> {
+    const { store, box, clock, keys: signingKeys } = this.#parts;
+    const hooks = [...installed.values()];
+    const bare = hooks.filter(({ broken, secrets }) => !broken && !secrets);
+    const needs = hooks.map(({ settings }) => settings);
+    // Keys that cannot be opened are never replaced: receivers trust them.
+    const lacksKeys = !keysError && (await signingKeys.complete(keys, needs)) !== undefined;
+    if (bare.length === 0 && !lacksKeys) return false;
+    await store.exclusively(async writer => {
+      for (const { hook } of bare) {
+        const record = this.#openRow(hook.target, await writer.readSetting(hook.target));
+        if (record.secrets) continue;
+        const secrets: SecretSet = { current: generateSecret(clock), old: [] };
+        await writer.writeSetting(hook.target, this.#seal(hook.target, { ...record, secrets }));
+      }
+      if (!lacksKeys) return;
+      const sealed = await writer.readKeys();
+      const text = sealed === undefined ? undefined : box.open(sealed, keysPlace);
+      const completed = await signingKeys.complete(text, needs);
+      if (completed !== undefined) await writer.writeKeys(box.seal(completed, keysPlace));
+    });
+    return true;
+  }
+
+  #readRecord(
     target: HookTarget,
     row: SettingRow | undefined,
-  ): { settings: HookSettings; broken?: BrokenSettings } {
+  ): HookRecord & { readonly broken?: BrokenSettings } {
     try {
-      return { settings: this.#openRow(target, row) };
+      return this.#openRow(target, row);
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       this.#reportOnce(`webhook ${hookLabel(target)} rejects every call: ${reason}`);
       return {
         settings: {},
+        secrets: undefined,
         broken: { reason, code: error instanceof WebhookError ? error.code : undefined },
       };
     }
@@ -267,11 +393,49 @@ export interface Reconciliation {
   readonly removed: string[];
 }
 
+interface Loaded {
+  readonly installed: ReadonlyMap<string, InstalledHook>;
+  readonly unusable: readonly UnusableRow[];
+  readonly keys: string | undefined;
+  /** Why the stored keys cannot be opened. */
+  readonly keysError?: WebhookError;
+  readonly version: StoreVersion;
+}
+
+interface Declared {
+  readonly hook: Hook;
+  readonly settings: HookSettings;
+  readonly secret: string | undefined;
+}
+
+/** What the keys are sealed for. */
+const keysPlace = 'signing keys';
+
+function openKeys(sealed: string | undefined, box: SecretBox): Pick<Loaded, 'keys' | 'keysError'> {
+  try {
+    return { keys: sealed === undefined ? undefined : box.open(sealed, keysPlace) };
+  } catch (error) {
+    if (error instanceof WebhookError) return { keys: undefined, keysError: error };
+    throw error;
+  }
+}
+
+/** The `secret` of a declaration, checked. */
+function secretOf(declaration: Declaration): string | undefined {
+  const { secret } = declaration;
+  return secret === undefined || secret === null ? undefined : checkedSecret(secret);
+}
+
+function checkedSecret(secret: unknown): string {
+  decodeSecret(secret);
+  return String(secret);
+}
+
 function parseHook(declaration: Declaration): Hook {
   return { target: parseTarget(declaration), url: parseUrl(declaration.url) };
 }
 
-const hookFieldNames = ['functionName', 'className', 'triggerName', 'url'];
+const hookFieldNames = ['functionName', 'className', 'triggerName', 'url', 'secret'];
 
 /** What of a REST body is settings. The built-in drops unknown fields silently; our own routes refuse them. */
 function settingsOf(declaration: Declaration, extras: 'refuse-unknown' | 'drop-unknown'): Declaration {
@@ -280,10 +444,11 @@ function settingsOf(declaration: Declaration, extras: 'refuse-unknown' | 'drop-u
   return Object.fromEntries(rest.filter(([name]) => (settingNames as readonly string[]).includes(name)));
 }
 
-function parseDeclared(declaration: Declaration, at: number): { hook: Hook; settings: HookSettings } {
+function parseDeclared(declaration: Declaration, at: number): Declared {
   try {
     const hook = parseHook(declaration);
-    return { hook, settings: changeSettings(hook.target, {}, settingsOf(declaration, 'refuse-unknown')) };
+    const settings = changeSettings(hook.target, {}, settingsOf(declaration, 'refuse-unknown'));
+    return { hook, settings, secret: secretOf(declaration) };
   } catch (cause) {
     if (!(cause instanceof WebhookError)) throw cause;
     throw new WebhookError('INVALID_OPTION', `hooks.${at} is invalid: ${cause.message}`, { cause });
@@ -304,8 +469,8 @@ function healthOf(previous: InstalledHook | undefined): { health?: HookHealth } 
   return previous ? { health: previous.health } : {};
 }
 
-function canonical(settings: HookSettings): string {
-  return JSON.stringify(settings, (_key, value: unknown) =>
+function canonical(record: HookRecord): string {
+  return JSON.stringify(record, (_key, value: unknown) =>
     typeof value === 'object' && value !== null && !Array.isArray(value)
       ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
       : value,

@@ -63,6 +63,7 @@ export class DatabaseHookStore implements HookStore {
       version: { type: 'Number' },
       lockOwner: { type: 'String' },
       lockExpiresAt: { type: 'Number' },
+      keys: { type: 'String' },
     });
     const state = { objectId: stateId, version: 0, lockOwner: 'none', lockExpiresAt: 0, ...this.#stamps() };
     // On PostgreSQL the class's table may appear a moment after its schema when another node creates it.
@@ -88,11 +89,21 @@ export class DatabaseHookStore implements HookStore {
     for (let reads = 1; ; reads++) {
       // The version first: a change between the reads is then seen as a change again, never missed.
       const version = await this.readVersion();
-      const [hooks, settings] = await Promise.all([this.readHooks(), this.#database.find(settingClass, {})]);
+      const [hooks, settings, keys] = await Promise.all([
+        this.readHooks(),
+        this.#database.find(settingClass, {}),
+        this.#readKeys(),
+      ]);
       const whole = version !== undefined && version === (await this.readVersion());
-      if (whole || reads === maxReads) return { version, hooks, settings: settings.map(parseSettingRow) };
+      if (whole || reads === maxReads)
+        return { version, hooks, settings: settings.map(parseSettingRow), keys };
       await this.#pause(5 * reads);
     }
+  }
+
+  async #readKeys(): Promise<string | undefined> {
+    const [state] = await this.#database.find(stateClass, { objectId: stateId }, { limit: 1 });
+    return typeof state?.keys === 'string' && state.keys !== '' ? state.keys : undefined;
   }
 
   async exclusively<T>(work: (writer: HookWriter) => Promise<T>): Promise<T> {
@@ -196,6 +207,10 @@ export class DatabaseHookStore implements HookStore {
       removeSetting: held((target: RowName) =>
         this.#destroy(settingClass, { objectId: hookObjectId(target) }),
       ),
+      readKeys: () => this.#readKeys(),
+      writeKeys: held(async (keys: string) => {
+        await this.#database.update(stateClass, { objectId: stateId }, { keys });
+      }),
     };
   }
 

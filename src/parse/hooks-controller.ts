@@ -37,7 +37,10 @@ export function createHooksController(parts: ControllerParts): HooksController {
     // The built-in would install its own senders here; ours come in when cloud code starts.
     load: async () => undefined,
     createHook: body =>
-      asParseError(sdk, async () => shown(await registry.create(fieldsOf(body), 'drop-unknown'))),
+      asParseError(sdk, async () => {
+        const { hook, secret } = await registry.create(fieldsOf(body), 'drop-unknown');
+        return { ...shown(hook), secret };
+      }),
     updateHook: hook =>
       asParseError(sdk, async () => {
         const { url, ...names } = fieldsOf(hook);

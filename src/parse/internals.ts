@@ -106,6 +106,7 @@ export interface ParseSdk {
 
 /** lib/Config.js: one object per request, with the controllers of the application. */
 export interface ParseServerConfig {
+  readonly serverURL: string;
   readonly applicationId: string;
   readonly masterKey: unknown;
   readonly webhookKey?: unknown;

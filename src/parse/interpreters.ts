@@ -96,7 +96,8 @@ export function asObjects({ sdk, className, all }: AfterFindInput): Interpreter<
       if (typeof named !== 'string') return { kind: 'invalid', detail: 'className is not a string' };
       const rest = typeof objectId === 'string' ? unsent.get(`${named} ${objectId}`) : undefined;
       const object = sdk.Object.fromJSON({ ...rest, ...item, className: named });
-      // Parse Server does the same with it where nobody catches: an unreadable date would end the process.
+      // Parse Server does the same where nobody catches: a file without url or a pointer without objectId makes it
+      // throw, the client would never be answered and the process end.
       object.toJSON();
       objects.push(object);
     }

@@ -1,0 +1,57 @@
+// Routes about the server itself: its public keys, metrics and health.
+import { Router } from 'express';
+import type { InstalledHook } from '../hooks/installed-hook';
+import { version } from '../shared/version';
+import type { LaneReading, Metrics } from './metrics';
+
+export interface PublicKeys {
+  /** The body of a JSON Web Key Set. */
+  readonly jwks: object;
+  /** How long caches may keep it. */
+  readonly maxAgeSeconds: number;
+  /** `whpk_…`, newest first. */
+  readonly ed25519: readonly string[];
+}
+
+export interface ServerRoutesParts {
+  readonly metrics: Metrics;
+  readonly publicKeys: () => PublicKeys;
+  readonly listHooks: () => readonly InstalledHook[];
+  readonly laneOf: (hook: InstalledHook) => LaneReading;
+}
+
+/** What receivers and gateways verify with: public, cacheable. */
+export function createKeyRoutes({ publicKeys }: Pick<ServerRoutesParts, 'publicKeys'>): Router {
+  const router = Router();
+  router.get('/jwks.json', (_request, response) => {
+    const { jwks, maxAgeSeconds } = publicKeys();
+    response
+      .set('Cache-Control', `public, max-age=${maxAgeSeconds}`)
+      .type('application/jwk-set+json')
+      .json(jwks);
+  });
+  router.get('/ed25519.json', (_request, response) => {
+    const { ed25519, maxAgeSeconds } = publicKeys();
+    response.set('Cache-Control', `public, max-age=${maxAgeSeconds}`).json({ publicKeys: ed25519 });
+  });
+  return router;
+}
+
+/** What operators watch. */
+export function createStatusRoutes({ metrics, listHooks, laneOf }: ServerRoutesParts): Router {
+  const router = Router();
+  router.get('/metrics', async (_request, response) => {
+    response.type(metrics.contentType).send(await metrics.render());
+  });
+  router.get('/health', (_request, response) => {
+    const hooks = listHooks();
+    response.json({
+      status: 'ok',
+      version,
+      hooks: hooks.length,
+      broken: hooks.filter(({ broken }) => broken).map(({ label }) => label),
+      openBreakers: hooks.filter(hook => laneOf(hook).breaker !== 'closed').map(({ label }) => label),
+    });
+  });
+  return router;
+}

@@ -1,0 +1,152 @@
+// What goes out beside the body: signature, credentials, headers and the route, prepared once per registration.
+import { createHash } from 'node:crypto';
+import { createAddressGuard } from '../http/address-guard';
+import { createBearerIssuer, type BearerIssuer } from '../http/bearer-token';
+import type { ConnectionRoute } from '../http/exchange';
+import { createGuardRegistry } from '../http/guard-registry';
+import type { KeyRing } from '../http/key-ring';
+import { signingKeyAt } from '../http/signing-keys';
+import { createSigner, parseSecret, type Signer } from '../http/webhook-signature';
+import type { InstalledHook } from '../hooks/installed-hook';
+import type { ResolvedSettings } from '../hooks/hook-settings';
+import { activeSecrets, nextExpiryAt } from '../hooks/secret-rotation';
+import { WebhookError } from '../errors';
+import type { Clock } from '../shared/clock';
+import type { NetworkPolicy } from '../shared/network-options';
+import { requestHeaders } from '../wire/request-headers';
+
+export interface SendersParts {
+  readonly clock: Clock;
+  /** `iss` of bearer tokens: the server's URL. */
+  readonly issuer: string;
+  /** Parse Server's own `webhookKey` option. */
+  readonly webhookKey: string | undefined;
+  /** Of hooks that set none themselves. */
+  readonly network: NetworkPolicy;
+  readonly keyRing: () => KeyRing;
+}
+
+export interface OutgoingCall {
+  readonly webhookId: string;
+  readonly depth: number;
+  readonly body: Buffer;
+}
+
+export interface Sender {
+  readonly route: ConnectionRoute;
+  /** All headers of one attempt. */
+  headers(call: OutgoingCall): Record<string, string>;
+}
+
+interface Prepared {
+  readonly sender: Sender;
+  readonly ring: KeyRing;
+  /** Milliseconds since 1970: an old secret stops signing, or a new bearer key starts. */
+  readonly staleAt: number;
+}
+
+export class Senders {
+  readonly #parts: SendersParts;
+  readonly #prepared = new WeakMap<InstalledHook, Prepared>();
+  readonly #guards = createGuardRegistry({ open: guard => ({ guard }) });
+
+  constructor(parts: SendersParts) {
+    this.#parts = parts;
+  }
+
+  /** The sender of a hook. Throws a WebhookError when it cannot sign: nothing goes out unsigned in place of signed. */
+  of(hook: InstalledHook): Sender {
+    const known = this.#prepared.get(hook);
+    const ring = this.#parts.keyRing();
+    const nowMs = this.#parts.clock.now();
+    if (known?.ring === ring && nowMs < known.staleAt) return known.sender;
+    const prepared = this.#prepare(hook, ring, nowMs);
+    this.#prepared.set(hook, prepared);
+    return prepared.sender;
+  }
+
+  #prepare(hook: InstalledHook, ring: KeyRing, nowMs: number): Prepared {
+    const { settings, secrets } = hook;
+    if (!secrets) throw new WebhookError('BROKEN_SECRET', `${hook.label} has no secret to sign with`);
+    const signer = createHookSigner(settings, activeSecrets(secrets, nowMs), ring);
+    const authorize = this.#authorizer(hook, secrets.current, ring, nowMs);
+    const route = this.#routeOf(settings);
+    const { clock, webhookKey } = this.#parts;
+    const sender: Sender = {
+      route,
+      headers: ({ webhookId, depth, body }) => {
+        const timestamp = Math.floor(clock.now() / 1000);
+        const headers = requestHeaders({ webhookId, depth, webhookKey, extra: settings.headers });
+        headers['webhook-timestamp'] = String(timestamp);
+        headers['webhook-signature'] = signer.sign(webhookId, timestamp, body);
+        const authorization = authorize(webhookId, body);
+        if (authorization !== undefined) headers.authorization = authorization;
+        return headers;
+      },
+    };
+    const turns = ring.bearer.keys.map(({ signsFrom }) => signsFrom).filter(at => at > nowMs);
+    return { sender, ring, staleAt: Math.min(nextExpiryAt(secrets, nowMs) ?? Infinity, ...turns) };
+  }
+
+  #authorizer(
+    hook: InstalledHook,
+    secret: string,
+    ring: KeyRing,
+    nowMs: number,
+  ): (webhookId: string, body: Buffer) => string | undefined {
+    const { bearer, basicAuth } = hook.settings;
+    if (basicAuth) {
+      const encoded = Buffer.from(`${basicAuth.username}:${basicAuth.password}`).toString('base64');
+      return () => `Basic ${encoded}`;
+    }
+    if (!bearer) return () => undefined;
+    const issuer = this.#bearerIssuer(bearer.algorithm, secret, ring, nowMs);
+    return (webhookId, body) => `Bearer ${issuer.issue({ audience: hook.origin, webhookId, body })}`;
+  }
+
+  #bearerIssuer(
+    algorithm: 'HS256' | 'RS256' | 'ES256',
+    secret: string,
+    ring: KeyRing,
+    nowMs: number,
+  ): BearerIssuer {
+    const { issuer, clock } = this.#parts;
+    if (algorithm === 'HS256')
+      return createBearerIssuer({ algorithm, key: parseSecret(secret).key, issuer, clock });
+    const key = signingKeyAt(ring.bearer, algorithm, nowMs);
+    if (!key) throw new WebhookError('BROKEN_SECRET', `there is no ${algorithm} key to sign with`);
+    return createBearerIssuer({ algorithm, key: key.privateKey, keyId: key.keyId, issuer, clock });
+  }
+
+  #routeOf({ network, tls }: ResolvedSettings): ConnectionRoute {
+    const { guard } = this.#guards.find(network ?? this.#parts.network);
+    if (!tls) return { key: guard.key, guard };
+    const { ca, cert, key } = tls;
+    const digest = createHash('sha256')
+      .update(JSON.stringify([ca, cert, key]))
+      .digest('hex');
+    return {
+      key: `${guard.key} ${digest}`,
+      guard,
+      ...(ca !== undefined && { ca }),
+      ...(cert !== undefined && key !== undefined && { clientCertificate: { cert, key } }),
+    };
+  }
+}
+
+/** Why a URL may not be called, as far as that can be known without resolving its name. */
+export function whyUnreachable(url: string, network: NetworkPolicy): string | undefined {
+  const verdict = createAddressGuard(network).judgeUrl(url);
+  return verdict.kind === 'refused' ? verdict.detail : undefined;
+}
+
+function createHookSigner(settings: ResolvedSettings, secrets: readonly string[], ring: KeyRing): Signer {
+  const { signatures } = settings;
+  if (signatures.includes('v1a') && ring.ed25519.length === 0) {
+    throw new WebhookError('BROKEN_SECRET', 'there is no ed25519 key to sign with');
+  }
+  return createSigner({
+    secrets: signatures.includes('v1') ? secrets.map(parseSecret) : [],
+    ed25519: signatures.includes('v1a') ? ring.ed25519.map(({ key }) => key) : [],
+  });
+}

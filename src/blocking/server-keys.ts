@@ -1,0 +1,57 @@
+// The server's own signing keys in use on this node, and which of them hooks need.
+import {
+  addKey,
+  emptyKeyRing,
+  hasKey,
+  parseKeyRing,
+  serializeKeyRing,
+  type KeyRing,
+  type RingKey,
+} from '../http/key-ring';
+import type { HookSettings } from '../hooks/hook-settings';
+import type { SigningKeys } from '../hooks/registry';
+import type { Clock } from '../shared/clock';
+
+export class ServerKeys implements SigningKeys {
+  readonly #clock: Clock;
+  #text: string | undefined;
+  #ring: KeyRing = emptyKeyRing;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** Changes object when the keys change. */
+  get ring(): KeyRing {
+    return this.#ring;
+  }
+
+  use(text: string | undefined): void {
+    if (text === this.#text) return;
+    this.#ring = parseKeyRing(text);
+    this.#text = text;
+  }
+
+  async complete(text: string | undefined, hooks: readonly HookSettings[]): Promise<string | undefined> {
+    const ring = parseKeyRing(text);
+    let completed = ring;
+    for (const key of neededKeys(hooks)) {
+      if (!hasKey(completed, key, this.#clock.now())) completed = await addKey(completed, key, this.#clock);
+    }
+    return completed === ring ? undefined : serializeKeyRing(completed);
+  }
+
+  /** The text with one more key of a kind. */
+  async rotated(text: string | undefined, key: RingKey): Promise<string> {
+    return serializeKeyRing(await addKey(parseKeyRing(text), key, this.#clock));
+  }
+}
+
+function neededKeys(hooks: readonly HookSettings[]): ReadonlySet<RingKey> {
+  const needed = new Set<RingKey>();
+  for (const { signatures, bearer } of hooks) {
+    if (signatures?.includes('v1a')) needed.add('ed25519');
+    if (bearer && bearer.algorithm !== 'HS256') needed.add(bearer.algorithm);
+  }
+  return needed;
+}
