@@ -72,6 +72,8 @@ export class Webhooks {
   readonly #clock = systemClock;
   #configured: Configured | undefined;
   #running: Running | undefined;
+  /** True once the hooks and keys of the database are in force. */
+  #inForce = false;
 
   /** Throws a WebhookError (INVALID_OPTION) that names field and value. */
   constructor(options: WebhooksOptions = {}) {
@@ -120,7 +122,8 @@ export class Webhooks {
    */
   router(): RequestHandler {
     return (request, response, next) => {
-      if (this.#running) void this.#running.publicRouter(request, response, next);
+      // Earlier there would be no keys in it, and gateways would cache that.
+      if (this.#running && this.#inForce) void this.#running.publicRouter(request, response, next);
       else response.status(503).json({ code: parseCodes.scriptFailed, error: 'webhooks are not running' });
     };
   }
@@ -133,6 +136,7 @@ export class Webhooks {
     const running = this.#running;
     const configured = this.#configured;
     this.#configured = undefined;
+    this.#inForce = false;
     await running?.poller.stop();
     if (running) await this.#drain(running.notifier);
     this.#running = undefined;
@@ -172,6 +176,7 @@ export class Webhooks {
     await this.#reconcile(registry, logger);
     await registry.reload();
     assertReadable(registry);
+    this.#inForce = true;
     this.#running.poller.start();
   }
 
@@ -286,7 +291,7 @@ export class Webhooks {
 
 /** A wrong encryption key must be found at start, not by the first client. */
 function assertReadable(registry: HookRegistry): void {
-  const broken = registry.list().filter(hook => hook.broken?.code === 'BROKEN_SECRET');
+  const broken = registry.undecryptable();
   if (broken.length === 0) return;
   throw new WebhookError(
     'BROKEN_SECRET',

@@ -64,7 +64,7 @@ describeOnEachDatabase('a hook under load', database => {
   it('carries an object of 10 MB to the receiver and into the database', async () => {
     const text = 'ä'.repeat(5 * megabyte);
     const url = stack.answering('{"success":{"seen":true}}');
-    const { status, body } = await stack.withHook(hook(url), () =>
+    const { status, body } = await stack.withHook(hook(url, { maxRequestBytes: 30 * megabyte }), () =>
       stack.parse.client('POST', '/classes/Load', { body: { text } }),
     );
     expect({ status, seen: body.seen }).toEqual({ status: 201, seen: true });

@@ -99,7 +99,11 @@ describeOnEachDatabase('two nodes', database => {
       const taken = answers.flatMap(({ status, body }, at) => (status === 200 ? [{ at, body }] : []));
       expect(taken).toHaveLength(1);
       const { at } = taken[0]!;
-      expect(taken[0]?.body).toEqual({ ...names, url: `https://example.com/${at}` });
+      expect(taken[0]?.body).toEqual({
+        ...names,
+        url: `https://example.com/${at}`,
+        secret: expect.stringMatching(/^whsec_/),
+      });
       const refusals = answers.filter(({ status }) => status !== 200);
       expect(refusals).toHaveLength(19);
       for (const refusal of refusals)

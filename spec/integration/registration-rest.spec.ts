@@ -15,6 +15,9 @@ const url = 'https://example.com/hook';
 const newUrl = 'http://example.com:8080/other?a=1#b';
 const permissionDenied = { status: 403, body: { error: 'Permission denied' } };
 
+/** Shown at creation, and never again. */
+const secret: unknown = expect.stringMatching(/^whsec_/);
+
 describeOnEachDatabase('the hooks REST API', database => {
   let fresh: FreshDatabase;
   let parse: ParseApplication;
@@ -43,7 +46,7 @@ describeOnEachDatabase('the hooks REST API', database => {
     it('creates, shows, lists, edits and deletes a function', async () => {
       const created = await send(parse, 'POST', '/hooks/functions', { functionName, url });
       expect(created).toMatchObject({ status: 200 });
-      expect(created.body).toEqual({ functionName, url });
+      expect(created.body).toEqual({ functionName, url, secret });
       expect((await send(parse, 'GET', functionPath)).body).toEqual({ functionName, url });
       expect((await send(parse, 'GET', '/hooks/functions')).body).toEqual([{ functionName, url }]);
       expect((await send(parse, 'GET', '/hooks/triggers')).body).toEqual([]);
@@ -60,7 +63,7 @@ describeOnEachDatabase('the hooks REST API', database => {
     it('creates, shows, lists, edits and deletes a trigger', async () => {
       const created = await send(parse, 'POST', '/hooks/triggers', { ...trigger, url });
       expect(created).toMatchObject({ status: 200 });
-      expect(created.body).toEqual({ ...trigger, url });
+      expect(created.body).toEqual({ ...trigger, url, secret });
       expect((await send(parse, 'GET', triggerPath)).body).toEqual({ ...trigger, url });
       expect((await send(parse, 'GET', '/hooks/triggers')).body).toEqual([{ ...trigger, url }]);
       expect((await send(parse, 'GET', '/hooks/functions')).body).toEqual([]);
@@ -136,11 +139,14 @@ describeOnEachDatabase('the hooks REST API', database => {
   it('decides the kind by the body and not by the path, functionName first', async () => {
     const asFunction = { functionName: 'either', className: 'Puppy', triggerName: 'beforeSave', url };
     const created = await parse.master('POST', '/hooks/triggers', { body: asFunction });
-    expect(created.body).toEqual({ functionName: 'either', url });
+    expect(created.body).toEqual({ functionName: 'either', url, secret });
     expect((await parse.master('GET', '/hooks/triggers')).body).toEqual([]);
     await parse.removeHook({ functionName: 'either' });
     const trigger = { className: 'Puppy', triggerName: 'beforeSave', url };
-    expect((await parse.master('POST', '/hooks/functions', { body: trigger })).body).toEqual(trigger);
+    expect((await parse.master('POST', '/hooks/functions', { body: trigger })).body).toEqual({
+      ...trigger,
+      secret,
+    });
     await parse.removeHook(trigger);
   });
 
@@ -148,7 +154,7 @@ describeOnEachDatabase('the hooks REST API', database => {
     const created = await parse.master('POST', '/hooks/functions', {
       body: { functionName: 'extra', url, colour: 'red', timeoutMs: 100 },
     });
-    expect(created.body).toEqual({ functionName: 'extra', url });
+    expect(created.body).toEqual({ functionName: 'extra', url, secret });
     await parse.removeHook({ functionName: 'extra' });
   });
 
@@ -274,7 +280,7 @@ describeOnEachDatabase('Parse.Hooks of the JS SDK', database => {
       const answerer = receiver.on('/sum', ({ body }) => ({
         success: Number(body.params.a) + Number(body.params.b),
       }));
-      expect(await Hooks.createFunction('sum', url)).toEqual({ functionName: 'sum', url });
+      expect(await Hooks.createFunction('sum', url)).toEqual({ functionName: 'sum', url, secret });
       expect(await Hooks.updateFunction('sum', answerer)).toEqual({ functionName: 'sum', url: answerer });
       expect(await Hooks.getFunction('sum')).toEqual({ functionName: 'sum', url: answerer });
       expect(await Cloud.run('sum', { a: 1, b: 2 })).toBe(3);
@@ -288,6 +294,7 @@ describeOnEachDatabase('Parse.Hooks of the JS SDK', database => {
         className: 'Cat',
         triggerName: 'beforeSave',
         url,
+        secret,
       });
       expect(await Hooks.updateTrigger('Cat', 'beforeSave', newUrl)).toMatchObject({ url: newUrl });
       expect(await Hooks.getTriggers()).toEqual([

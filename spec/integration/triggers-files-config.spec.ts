@@ -108,6 +108,7 @@ describeOnEachDatabase('special triggers', database => {
       expect(sent).toEqual({
         beforeSave: {
           triggerName: 'beforeSave',
+          className: '@File',
           file: { __type: 'File', name: 'a.txt' },
           fileSize: 5,
           master: false,
@@ -115,21 +116,34 @@ describeOnEachDatabase('special triggers', database => {
         },
         afterSave: {
           triggerName: 'afterSave',
+          className: '@File',
           file: { __type: 'File', name, url },
           fileSize: 5,
           master: false,
           user,
         },
-        beforeFind: { triggerName: 'beforeFind', file: { __type: 'File', name }, master: false },
-        afterFind: { triggerName: 'afterFind', file: { __type: 'File', name }, master: false },
+        beforeFind: {
+          triggerName: 'beforeFind',
+          className: '@File',
+          file: { __type: 'File', name },
+          master: false,
+        },
+        afterFind: {
+          triggerName: 'afterFind',
+          className: '@File',
+          file: { __type: 'File', name },
+          master: false,
+        },
         beforeDelete: {
           triggerName: 'beforeDelete',
+          className: '@File',
           file: { __type: 'File', name, url },
           master: true,
           installationId: 'cloud',
         },
         afterDelete: {
           triggerName: 'afterDelete',
+          className: '@File',
           file: { __type: 'File', name, url },
           master: true,
           installationId: 'cloud',

@@ -73,6 +73,7 @@ describeOnEachDatabase('triggers of a find', database => {
       expect(receiver.calls.map(call => call.body)).toEqual([
         {
           triggerName: 'beforeFind',
+          className,
           query: { where, order: '-n,name', limit: 5, skip: 1, keys: 'n' },
           count: true,
           isGet: false,
@@ -187,6 +188,7 @@ describeOnEachDatabase('triggers of a find', database => {
       expect(receiver.calls.map(call => call.body)).toEqual([
         {
           triggerName: 'afterFind',
+          className,
           objects: [
             {
               className,

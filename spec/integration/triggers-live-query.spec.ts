@@ -121,6 +121,7 @@ describeOnEachDatabase('LiveQuery triggers', database => {
     expect(receiver.calls.map(call => call.body)).toEqual([
       {
         triggerName: 'beforeConnect',
+        className: '@Connect',
         event: 'connect',
         clients: expect.any(Number),
         subscriptions: expect.any(Number),
@@ -148,6 +149,7 @@ describeOnEachDatabase('LiveQuery triggers', database => {
     expect(receiver.calls.map(call => call.body)).toEqual([
       {
         triggerName: 'beforeSubscribe',
+        className: 'Ball',
         query: { className: 'Ball', where: { n: { $gt: 1 } } },
         master: false,
         user: sentUser(),

@@ -7,6 +7,7 @@ export class MemoryHookStore implements HookStore {
   readonly #clock: Clock;
   rows: unknown[] = [];
   readonly settings = new Map<string, SettingRow>();
+  keys: string | undefined;
   reads = 0;
   #version = 0;
   #changing = 0;
@@ -33,7 +34,7 @@ export class MemoryHookStore implements HookStore {
   async readAll(): Promise<StoredState> {
     this.reads++;
     const version = await this.readVersion();
-    return { version, hooks: [...this.rows], settings: [...this.settings.values()] };
+    return { version, hooks: [...this.rows], settings: [...this.settings.values()], keys: this.keys };
   }
 
   exclusively<T>(work: (writer: HookWriter) => Promise<T>): Promise<T> {
@@ -69,6 +70,10 @@ export class MemoryHookStore implements HookStore {
       },
       removeSetting: async target => {
         this.settings.delete(hookKey(target));
+      },
+      readKeys: async () => this.keys,
+      writeKeys: async keys => {
+        this.keys = keys;
       },
     };
   }

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { computeOverrides, mergeIntoSave } from '../../src/blocking/apply-before-save';
+import { computeOverrides, mergeIntoSave, nestDottedKeys } from '../../src/blocking/apply-before-save';
 import type { JsonObject, JsonValue } from '../../src/shared/json';
 import { isRestEqual } from '../../src/shared/rest-equality';
 
@@ -286,5 +286,23 @@ describe('whatever arrives', () => {
       }),
       { numRuns },
     );
+  });
+});
+
+describe('nesting the dotted keys of a new object', () => {
+  it('sets them below objects that are there or made for them', () => {
+    expect(nestDottedKeys({ 'a.b': 1, 'a.c.d': 2, e: { f: 3 }, 'e.g': 4 })).toEqual({
+      a: { b: 1, c: { d: 2 } },
+      e: { f: 3, g: 4 },
+    });
+  });
+
+  it('leaves a key alone where something else is in the way, and drops what deletes nothing', () => {
+    expect(nestDottedKeys({ a: 5, 'a.b': 1, 'c.d': { __op: 'Delete' } })).toEqual({ a: 5, 'a.b': 1 });
+  });
+
+  it('gives back the same change when there is none', () => {
+    const change = { a: 1 };
+    expect(nestDottedKeys(change)).toBe(change);
   });
 });

@@ -7,6 +7,7 @@ import { depthHeader, requestHeaders } from '../../src/wire/request-headers';
 /** Every field once; the compiler refuses a forgotten one. */
 const every: Required<CallFields> = {
   triggerName: 'beforeSave',
+  className: 'A',
   functionName: 'f',
   params: { a: 1 },
   object: { className: 'A', objectId: 'x', a: 1, b: 2 },

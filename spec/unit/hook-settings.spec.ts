@@ -10,7 +10,7 @@ import {
   settingNames,
 } from '../../src/hooks/hook-settings';
 import { createSecretBox } from '../../src/hooks/secret-box';
-import { openSettings, sealSettings, showSettings } from '../../src/hooks/stored-settings';
+import { openRecord, sealRecord, showSettings } from '../../src/hooks/stored-settings';
 import { systemClock } from '../../src/shared/clock';
 
 const save: HookTarget = { kind: 'trigger', className: 'Puppy', triggerName: 'beforeSave' };
@@ -92,25 +92,32 @@ describe('settings', () => {
 
   it('have a default or none, all of them', () => {
     const withoutDefault = settingNames.filter(name => !(name in settingDefaults));
-    expect(withoutDefault).toEqual(['where', 'changed', 'keys', 'excludeKeys']);
+    expect(withoutDefault).toEqual([
+      'where',
+      'changed',
+      'keys',
+      'excludeKeys',
+      'bearer',
+      'basicAuth',
+      'tls',
+      'network',
+    ]);
   });
 
   it('are stored with header values sealed for their hook and name, and shown without them', () => {
     const box = createSecretBox('some key', systemClock);
     const settings = { timeoutMs: 5, headers: { 'x-a': 'top secret', 'x-b': 'other' } };
-    const stored = sealSettings(save, settings, box);
+    const stored = sealRecord(save, { settings, secrets: undefined }, box);
     expect(stored).not.toContain('top secret');
-    expect(openSettings(save, stored, box)).toEqual(settings);
+    expect(openRecord(save, stored, box)).toEqual({ settings, secrets: undefined });
     expect(showSettings(settings)).toEqual({
       timeoutMs: 5,
       headers: { 'x-a': hiddenValue, 'x-b': hiddenValue },
     });
-    expect(() => openSettings(called, stored, box)).toThrow(
-      expect.objectContaining({ code: 'BROKEN_SECRET' }),
-    );
+    expect(() => openRecord(called, stored, box)).toThrow(expect.objectContaining({ code: 'BROKEN_SECRET' }));
     const parsed = JSON.parse(stored) as { headers: Record<string, string> };
     const swapped = { ...parsed, headers: { 'x-a': parsed.headers['x-b'], 'x-b': parsed.headers['x-a'] } };
-    expect(() => openSettings(save, JSON.stringify(swapped), box)).toThrow(
+    expect(() => openRecord(save, JSON.stringify(swapped), box)).toThrow(
       expect.objectContaining({ code: 'BROKEN_SECRET' }),
     );
   });
@@ -127,7 +134,7 @@ describe('settings', () => {
     '{"timeoutMs":0}',
   ])('that are stored as %s are never taken for defaults', stored => {
     const box = createSecretBox('some key', systemClock);
-    expect(() => openSettings(save, stored, box)).toThrow(WebhookError);
+    expect(() => openRecord(save, stored, box)).toThrow(WebhookError);
   });
 });
 

@@ -36,7 +36,7 @@ export function createManagementApi(parts: ManagementApiParts): RequestHandler {
     requireMasterKey,
     createHookRoutes(parts),
     createKeyRoutes(parts),
-    createStatusRoutes(parts),
+    createStatusRoutes(parts, requireMasterKey),
     keys,
     notFound,
     answerError,

@@ -12,11 +12,9 @@ export interface PublicRouterParts extends ServerRoutesParts {
 
 /** Public keys for everybody; metrics and health for who has the token. */
 export function createPublicRouter(parts: PublicRouterParts): RequestHandler {
-  const router = Router({ caseSensitive: true });
-  const guard = requireToken(parts.metricsToken);
+  const router = Router();
   router.use(createKeyRoutes(parts));
-  router.use(['/metrics', '/health'], guard);
-  router.use(createStatusRoutes(parts));
+  router.use(createStatusRoutes(parts, requireToken(parts.metricsToken)));
   router.use(notFound, answerError);
   return router;
 }

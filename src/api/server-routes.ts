@@ -1,5 +1,5 @@
 // Routes about the server itself: its public keys, metrics and health.
-import { Router } from 'express';
+import { Router, type RequestHandler } from 'express';
 import type { InstalledHook } from '../hooks/installed-hook';
 import { version } from '../shared/version';
 import type { LaneReading, Metrics } from './metrics';
@@ -37,13 +37,16 @@ export function createKeyRoutes({ publicKeys }: Pick<ServerRoutesParts, 'publicK
   return router;
 }
 
-/** What operators watch. */
-export function createStatusRoutes({ metrics, listHooks, laneOf }: ServerRoutesParts): Router {
+/** What operators watch, for those whom `guard` lets pass. It stands on the routes: no spelling of a path gets by it. */
+export function createStatusRoutes(
+  { metrics, listHooks, laneOf }: ServerRoutesParts,
+  guard: RequestHandler,
+): Router {
   const router = Router();
-  router.get('/metrics', async (_request, response) => {
+  router.get('/metrics', guard, async (_request, response) => {
     response.type(metrics.contentType).send(await metrics.render());
   });
-  router.get('/health', (_request, response) => {
+  router.get('/health', guard, (_request, response) => {
     const hooks = listHooks();
     response.json({
       status: 'ok',

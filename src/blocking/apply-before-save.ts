@@ -80,6 +80,23 @@ export function mergeIntoSave(input: {
   return merged;
 }
 
+/**
+ * The change of a new object with its dotted keys as nested objects: there is nothing yet that they could be set in,
+ * and MongoDB would store the dot as part of the name.
+ */
+export function nestDottedKeys(change: JsonObject): JsonObject {
+  if (!Object.keys(change).some(isDotted)) return change;
+  const nested = Object.fromEntries(Object.entries(change).filter(([key]) => !isDotted(key)));
+  for (const [key, value] of Object.entries(change)) {
+    if (!isDotted(key) || value === undefined || isDelete(value)) continue;
+    const [root = key, ...path] = key.split('.');
+    const base = withValueAt(nested[root] ?? null, path, value);
+    // Something other than an object is in the way: Parse answers with its own error.
+    nested[base === undefined ? key : root] = base ?? value;
+  }
+  return nested;
+}
+
 function isDotted(key: string): boolean {
   return key.includes('.');
 }

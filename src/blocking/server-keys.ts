@@ -32,6 +32,10 @@ export class ServerKeys implements SigningKeys {
     this.#text = text;
   }
 
+  isNeededBy(settings: HookSettings): boolean {
+    return neededKeys([settings]).size > 0;
+  }
+
   async complete(text: string | undefined, hooks: readonly HookSettings[]): Promise<string | undefined> {
     const ring = parseKeyRing(text);
     let completed = ring;

@@ -10,7 +10,7 @@ import type { SecretBox } from './secret-box';
 import { rotate, type SecretSet } from './secret-rotation';
 import { openRecord, sealRecord, type HookRecord } from './stored-settings';
 import type { Clock } from '../shared/clock';
-import { decodeSecret, generateSecret } from '../shared/secret-format';
+import { decodeSecret, generateSecret, minHmacTokenBytes } from '../shared/secret-format';
 import { parseHookRow, parseTarget, parseUrl } from './validate-hook';
 
 /** The plugin's own signing keys, as one text. What is in it is the signer's business. */
@@ -19,6 +19,8 @@ export interface SigningKeys {
   complete(text: string | undefined, hooks: readonly HookSettings[]): Promise<string | undefined>;
   /** Takes a text into use. Throws BROKEN_SECRET when it is unreadable. */
   use(text: string | undefined): void;
+  /** True when a hook with these settings signs with one of them. */
+  isNeededBy(settings: HookSettings): boolean;
 }
 
 export interface RegistryParts {
@@ -48,6 +50,7 @@ export class HookRegistry {
   #installed: ReadonlyMap<string, InstalledHook> = new Map();
   #unusable: readonly UnusableRow[] = [];
   #version: StoreVersion;
+  #keysUnreadable = false;
   #lastLoad: Promise<void> = Promise.resolve();
   #nextLoad: Promise<void> | undefined;
 
@@ -102,6 +105,7 @@ export class HookRegistry {
     const hook = parseHook(declaration);
     const settings = changeSettings(hook.target, {}, settingsOf(declaration, extras));
     const secret = secretOf(declaration) ?? generateSecret(this.#parts.clock);
+    assertSecretFits(settings, secret);
     this.#assertReachable(hook.url, settings);
     await this.#parts.store.exclusively(async writer => {
       if (await hasUsableRow(writer, hook.target)) throw duplicate(hook.target);
@@ -123,16 +127,21 @@ export class HookRegistry {
     await this.#parts.store.exclusively(async writer => {
       if (!(await hasUsableRow(writer, target))) throw unknownHook(target);
       const record = this.#openRow(target, await writer.readSetting(target));
+      checkedSecret(secret);
+      assertSecretFits(record.settings, secret);
       const graceMs = change.graceMs === undefined ? {} : { graceMs: change.graceMs };
       const secrets = record.secrets
         ? rotate(record.secrets, { newSecret: secret, nowMs: clock.now(), ...graceMs })
-        : { current: checkedSecret(secret), old: [] };
+        : { current: secret, old: [] };
       await writer.writeSetting(target, this.#seal(target, { ...record, secrets }));
     });
     return { hook: await this.#reloaded(target), secret };
   }
 
-  /** Replaces the plugin's signing keys by what `change` makes of them, on all nodes. */
+  /**
+   * Replaces the plugin's signing keys by what `change` makes of them, on all nodes. Throws BROKEN_SECRET when the stored
+   * ones cannot be decrypted: receivers trust them.
+   */
   async changeKeys(change: (text: string | undefined) => Promise<string>): Promise<void> {
     const { store, box } = this.#parts;
     await store.exclusively(async writer => {
@@ -141,6 +150,17 @@ export class HookRegistry {
       await writer.writeKeys(box.seal(await change(text), keysPlace));
     });
     await this.reload();
+  }
+
+  /**
+   * The hooks in force that could not sign: their own secret, or a server key that they need, cannot be decrypted with
+   * this encryption key.
+   */
+  undecryptable(): readonly InstalledHook[] {
+    return this.list().filter(
+      ({ broken, settings }) =>
+        broken?.code === 'BROKEN_SECRET' || (this.#keysUnreadable && this.#parts.keys.isNeededBy(settings)),
+    );
   }
 
   /** Changes `url`, settings or both; what is not named stays. Throws UNKNOWN_HOOK, INVALID_HOOK. */
@@ -175,10 +195,14 @@ export class HookRegistry {
   ): string {
     // A hook whose settings cannot be read can still be sent elsewhere: they stay as they are.
     const record = change.settings ? this.#openRow(target, stored) : this.#tryOpenRow(target, stored);
-    if (!record) return stored?.settings ?? '{}';
+    if (!record) {
+      if (typeof change.url === 'string') this.#assertReachable(change.url, {});
+      return stored?.settings ?? '{}';
+    }
     const settings = change.settings
       ? changeSettings(target, record.settings, change.settings)
       : record.settings;
+    if (change.settings && record.secrets) assertSecretFits(settings, record.secrets.current);
     if (typeof change.url === 'string') this.#assertReachable(change.url, settings);
     return change.settings ? this.#seal(target, { ...record, settings }) : (stored?.settings ?? '{}');
   }
@@ -215,6 +239,11 @@ export class HookRegistry {
    */
   async reconcile(declared: readonly Declaration[], removeOthers: boolean): Promise<Reconciliation> {
     const wanted = declared.map(parseDeclared);
+    for (const [at, { hook, settings }] of wanted.entries()) {
+      const why = this.#parts.whyUnreachable(hook.url, settings);
+      if (why !== undefined)
+        throw new WebhookError('INVALID_OPTION', `hooks.${at} is invalid: url is refused: ${why}`);
+    }
     const keys = new Set(wanted.map(({ hook }) => hookKey(hook.target)));
     if (keys.size !== wanted.length)
       throw new WebhookError('INVALID_OPTION', 'hooks declares the same hook twice');
@@ -234,8 +263,10 @@ export class HookRegistry {
           continue;
         }
         const stored = await writer.readSetting(hook.target);
-        // What cannot be read is replaced by what is declared.
+        // What cannot be read is replaced by what is declared, if that includes the secret: the receiver has one, and a
+        // new one would not be it.
         const current = this.#tryOpenRow(hook.target, stored);
+        if (!current && declaredHook.secret === undefined) continue;
         const next = this.#declaredRecord(declaredHook, current);
         if (row.url === hook.url && current && canonical(current) === canonical(next)) continue;
         await this.#write(writer, hook, next);
@@ -258,6 +289,7 @@ export class HookRegistry {
   #declaredRecord({ settings, secret }: Declared, current: HookRecord | undefined): HookRecord {
     const { clock } = this.#parts;
     const old = current?.secrets;
+    if (old) assertSecretFits(settings, secret ?? old.current);
     if (!old) return { settings, secrets: { current: secret ?? generateSecret(clock), old: [] } };
     if (secret === undefined || secret === old.current) return { settings, secrets: old };
     return { settings, secrets: rotate(old, { newSecret: secret, nowMs: clock.now() }) };
@@ -297,6 +329,7 @@ export class HookRegistry {
     let read = this.#read(await this.#parts.store.readAll());
     if (await this.#completeSecrets(read)) read = this.#read(await this.#parts.store.readAll());
     if (read.keysError) this.#reportOnce(read.keysError.message);
+    this.#keysUnreadable = read.keysError !== undefined;
     keys.use(read.keys);
     this.#installed = read.installed;
     this.#unusable = read.unusable;
@@ -431,6 +464,17 @@ function checkedSecret(secret: unknown): string {
   return String(secret);
 }
 
+/** Throws INVALID_HOOK for a secret too short to be the key of the hook's bearer tokens. */
+function assertSecretFits({ bearer }: HookSettings, secret: string): void {
+  if (bearer?.algorithm !== 'HS256') return;
+  const { length } = decodeSecret(secret);
+  if (length >= minHmacTokenBytes) return;
+  throw new WebhookError(
+    'INVALID_HOOK',
+    `bearer HS256 needs a secret of ${minHmacTokenBytes} bytes or more (RFC 7518, 3.2), this one has ${length}`,
+  );
+}
+
 function parseHook(declaration: Declaration): Hook {
   return { target: parseTarget(declaration), url: parseUrl(declaration.url) };
 }
@@ -448,7 +492,9 @@ function parseDeclared(declaration: Declaration, at: number): Declared {
   try {
     const hook = parseHook(declaration);
     const settings = changeSettings(hook.target, {}, settingsOf(declaration, 'refuse-unknown'));
-    return { hook, settings, secret: secretOf(declaration) };
+    const secret = secretOf(declaration);
+    if (secret !== undefined) assertSecretFits(settings, secret);
+    return { hook, settings, secret };
   } catch (cause) {
     if (!(cause instanceof WebhookError)) throw cause;
     throw new WebhookError('INVALID_OPTION', `hooks.${at} is invalid: ${cause.message}`, { cause });

@@ -4,15 +4,13 @@ import { createHash, type KeyObject } from 'node:crypto';
 import jwt from 'jsonwebtoken';
 import { WebhookError } from '../errors';
 import type { Clock } from '../shared/clock';
+import { minHmacTokenBytes } from '../shared/secret-format';
 
 export type BearerAlgorithm = 'HS256' | 'RS256' | 'ES256';
 
 /** Seconds between `iat` and `exp`: longer than any exchange, too short to be worth stealing. */
 export const tokenLifetimeSeconds = 60;
 
-// RFC 7518, section 3.2 ("a key of the same size as the hash output or larger MUST be used"); Java's libraries refuse
-// shorter ones when they verify, so it is better refused here.
-const minHmacBytes = 32;
 const minRsaBits = 2048; // RFC 7518, section 3.3
 
 export interface BearerIssuerOptions {
@@ -65,10 +63,12 @@ function assertKeyFits(algorithm: BearerAlgorithm, key: KeyObject): void {
   switch (algorithm) {
     case 'HS256':
       if (key.type !== 'secret') throw misfit(algorithm, 'a secret', key);
-      if ((key.symmetricKeySize ?? 0) < minHmacBytes) {
+      // RFC 7518, section 3.2 ("a key of the same size as the hash output or larger MUST be used"); Java's libraries
+      // refuse shorter ones when they verify, so it is better refused here.
+      if ((key.symmetricKeySize ?? 0) < minHmacTokenBytes) {
         throw new WebhookError(
           'INVALID_HOOK',
-          `bearer HS256 needs a secret of at least ${minHmacBytes} bytes (RFC 7518, 3.2), got ${key.symmetricKeySize ?? 0}`,
+          `bearer HS256 needs a secret of at least ${minHmacTokenBytes} bytes (RFC 7518, 3.2), got ${key.symmetricKeySize ?? 0}`,
         );
       }
       return;

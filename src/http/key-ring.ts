@@ -64,7 +64,8 @@ export async function addKey(ring: KeyRing, key: RingKey, clock: Clock): Promise
     return { ...ring, ed25519: [{ text, key: parseEd25519Key(text) }, ...ring.ed25519].slice(0, 2) };
   }
   const nowMs = clock.now();
-  const signsFrom = nextSignsFrom(ring.bearer, { algorithm: key, nowMs });
+  // The first signs at any time: on a node whose clock is behind, "from now" would be in the future.
+  const signsFrom = hasKey(ring, key, nowMs) ? nextSignsFrom(ring.bearer, { algorithm: key, nowMs }) : 0;
   const made = await generateSigningKey(key, signsFrom);
   return { ...ring, bearer: addSigningKey(ring.bearer, { key: made, nowMs }) };
 }

@@ -1,7 +1,7 @@
 // What the value under `success` means for each trigger. Pure readings of a receiver's JSON; they may throw, the
 // caller makes that a failure of the receiver.
 import type { Interpretation, Interpreter } from '../blocking/hook-caller';
-import { computeOverrides, mergeIntoSave } from '../blocking/apply-before-save';
+import { computeOverrides, mergeIntoSave, nestDottedKeys } from '../blocking/apply-before-save';
 import { isJsonObject, type JsonObject, type JsonValue } from '../shared/json';
 import { isRestEqual } from '../shared/rest-equality';
 import type { ParseObject, ParseSdk } from './internals';
@@ -20,9 +20,10 @@ export function asSave(save: JsonObject, mode: 'merge' | 'replace'): Interpreter
     if (!isJsonObject(value)) return unchanged;
     const overrides = computeOverrides({ reply: value, sent: sent.object ?? {}, mode });
     if (overrides.kind === 'invalid') return overrides;
-    if (mode === 'replace') return { kind: 'use', value: overrides.values };
-    if (Object.keys(overrides.values).length === 0) return unchanged;
-    return { kind: 'use', value: mergeIntoSave({ save, overrides: overrides.values }) };
+    if (mode === 'merge' && Object.keys(overrides.values).length === 0) return unchanged;
+    const change =
+      mode === 'replace' ? overrides.values : mergeIntoSave({ save, overrides: overrides.values });
+    return { kind: 'use', value: sent.original === undefined ? nestDottedKeys(change) : change };
   };
 }
 

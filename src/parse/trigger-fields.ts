@@ -57,13 +57,17 @@ export class TriggerFields {
   }
 
   ofBeforeFind(hook: InstalledHook, request: ParseRequest, query: ParseQuery): CallFields {
-    return { ...this.#trigger(hook, request), ...this.#find(request), query: this.#json(query.toJSON()) };
+    return {
+      ...this.#classTrigger(hook, request),
+      ...this.#find(request),
+      query: this.#json(query.toJSON()),
+    };
   }
 
   ofAfterFind(hook: InstalledHook, request: ParseRequest, objects: readonly unknown[]): CallFields {
     const query = request.query instanceof this.#sdk.Query ? this.#json(request.query.toJSON()) : undefined;
     return {
-      ...this.#trigger(hook, request),
+      ...this.#classTrigger(hook, request),
       ...this.#find(request),
       ...(query && { query }),
       objects: objects.map(object => this.#objectOf(object) ?? {}),
@@ -73,7 +77,7 @@ export class TriggerFields {
   ofFile(hook: InstalledHook, request: ParseRequest): CallFields {
     const { file, fileSize } = request;
     return {
-      ...this.#trigger(hook, request),
+      ...this.#classTrigger(hook, request),
       ...(file instanceof this.#sdk.File && { file: this.#encoder.file(file) }),
       ...(typeof fileSize === 'number' && { fileSize }),
     };
@@ -82,7 +86,16 @@ export class TriggerFields {
   /** beforeConnect and beforeSubscribe, which run in the LiveQuery server and have no object. */
   ofLiveQuery(hook: InstalledHook, request: ParseRequest): CallFields {
     const query = request.query instanceof this.#sdk.Query ? this.#json(request.query.toJSON()) : undefined;
-    return { ...this.#trigger(hook, request), ...(query && { query }), ...liveQueryFields(request) };
+    return { ...this.#classTrigger(hook, request), ...(query && { query }), ...liveQueryFields(request) };
+  }
+
+  /** Of triggers without an object, which would name the class. */
+  #classTrigger(hook: InstalledHook, request: ParseRequest): CallFields {
+    const { target } = hook.hook;
+    return {
+      ...this.#trigger(hook, request),
+      ...(target.kind === 'trigger' && { className: target.className }),
+    };
   }
 
   #trigger(hook: InstalledHook, request: ParseRequest): CallFields {

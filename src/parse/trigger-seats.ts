@@ -196,5 +196,6 @@ function withoutSkip(validator: unknown): object {
 }
 
 function isBuiltInWebhook(handler: CloudHandler | undefined): boolean {
-  return typeof (handler as { url?: unknown } | undefined)?.url === 'string';
+  // Own property, whatever its value: a row without a url makes one too.
+  return handler !== undefined && Object.hasOwn(handler, 'url');
 }

@@ -11,8 +11,11 @@ export const publicKeyPrefix = 'whpk_';
 const minSecretBytes = 24;
 const maxSecretBytes = 64;
 
-/** RFC 7518, section 3.2: a key for HS256 has at least 32 bytes, so that one secret serves signatures and tokens. */
-const generatedSecretBytes = 32;
+/** RFC 7518, section 3.2: a key for HS256 has at least as many bytes as its hash. */
+export const minHmacTokenBytes = 32;
+
+/** Enough for HS256, so that one secret serves signatures and tokens. */
+const generatedSecretBytes = minHmacTokenBytes;
 
 const ed25519Bytes = 32;
 

@@ -5,6 +5,8 @@ import type { JsonObject, JsonValue } from '../shared/json';
 /** One call's fields, in REST format. Which ones a trigger has: docs/wire-format.md. */
 export interface CallFields {
   readonly triggerName?: string;
+  /** Of triggers without one object to name it: finds, files, LiveQuery. */
+  readonly className?: string;
   readonly functionName?: string;
   readonly params?: JsonValue;
   readonly object?: JsonObject;
@@ -32,6 +34,7 @@ export interface CallFields {
 
 const sentFields: readonly (keyof CallFields)[] = [
   'triggerName',
+  'className',
   'functionName',
   'params',
   'object',
