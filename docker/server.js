@@ -34,6 +34,7 @@ async function main() {
   await server.start();
   const app = express();
   app.use(mountPath, server.app);
+  app.use('/webhooks', webhooks.router());
   const listener = http.createServer(app).listen(port, () => console.log(`ready on port ${port}`));
 
   // `docker stop` sends SIGTERM: no new requests, those under way are answered, calls are drained, the database is left.

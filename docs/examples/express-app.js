@@ -22,6 +22,8 @@ async function main() {
 
   const app = express();
   app.use('/parse', server.app);
+  // Public keys for receivers; metrics and health with a metricsToken.
+  app.use('/webhooks', webhooks.router());
   const listener = app.listen(port, '127.0.0.1', () =>
     console.log(`ready on http://127.0.0.1:${port}/parse`),
   );

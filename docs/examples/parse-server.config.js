@@ -1,4 +1,5 @@
 // Webhooks with the parse-server command: npx parse-server ./parse-server.config.js
+const express = require('express');
 const { Webhooks } = require('parse-server-webhooks');
 
 const port = Number(process.env.PORT || 1337);
@@ -15,6 +16,8 @@ module.exports = webhooks.configure({
   host: '127.0.0.1',
   port,
   mountPath: '/parse',
+  // Public keys for receivers; metrics and health with a metricsToken.
+  middleware: express.Router().use('/webhooks', webhooks.router()),
   // Parse Server shuts itself down on SIGTERM and SIGINT, and calls this when it has.
   serverCloseComplete: () => webhooks.stop().then(() => process.exit(0)),
 });

@@ -1,4 +1,5 @@
 // Webhooks with ParseServer.startApp, which makes the Express app itself: node start-app.js
+const express = require('express');
 const { ParseServer } = require('parse-server');
 const { Webhooks } = require('parse-server-webhooks');
 
@@ -17,6 +18,8 @@ ParseServer.startApp(
     host: '127.0.0.1',
     port,
     mountPath: '/parse',
+    // Public keys for receivers; metrics and health with a metricsToken.
+    middleware: express.Router().use('/webhooks', webhooks.router()),
     // Parse Server shuts itself down on SIGTERM and SIGINT, and calls this when it has.
     serverCloseComplete: () => webhooks.stop().then(() => process.exit(0)),
   }),

@@ -3,6 +3,7 @@ import { HookCaller, type HookCall } from '../../src/blocking/hook-caller';
 import { Notifier } from '../../src/blocking/notifier';
 import { installHook, type InstalledHook } from '../../src/hooks/installed-hook';
 import type { ExchangeClient, ExchangeRequest, ExchangeResult } from '../../src/http/exchange';
+import { laneDefaults } from '../../src/http/lane';
 import { systemClock } from '../../src/shared/clock';
 import type { HookSettings } from '../../src/hooks/hook-settings';
 
@@ -35,10 +36,14 @@ class HeldClient implements ExchangeClient {
   }
 }
 
-function hookWith(settings: HookSettings = {}): InstalledHook {
+function hookWith(settings: HookSettings = {}, className = 'A'): InstalledHook {
   return installHook({
-    hook: { target: { kind: 'trigger', className: 'A', triggerName: 'afterSave' }, url: 'http://127.0.0.1/' },
+    hook: {
+      target: { kind: 'trigger', className, triggerName: 'afterSave' },
+      url: `http://${className}.test/`,
+    },
     settings,
+    secrets: undefined,
     defaults: {},
   });
 }
@@ -48,7 +53,14 @@ function setUp() {
   const lines: string[] = [];
   const log = (line: string): void => void lines.push(line);
   const logger = { info: log, warn: log, error: log };
-  const caller = new HookCaller({ client, clock: systemClock, logger, webhookKey: undefined });
+  const senders = { of: () => ({ route: { key: 'plain' }, headers: () => ({}) }) };
+  const caller = new HookCaller({
+    client,
+    clock: systemClock,
+    logger,
+    senders,
+    lane: { ...laneDefaults, failuresToOpen: 2 },
+  });
   return { client, lines, notifier: new Notifier(caller, logger) };
 }
 
@@ -109,6 +121,86 @@ describe('Notifier', () => {
     }
     await done;
     expect(client.requests).toHaveLength(10_000);
+  });
+
+  it('gives every hook places of its own: one that hangs does not hold up another', async () => {
+    const { client, notifier } = setUp();
+    for (let n = 0; n < 500; n++) notifier.send(hookWith({}, 'Hung'), () => call(n));
+    await turn();
+    for (let n = 0; n < 3; n++) notifier.send(hookWith({}, 'Well'), () => call(n));
+    await turn();
+    expect(client.requests.filter(({ url }) => url.includes('Well'))).toHaveLength(3);
+    expect(client.requests.filter(({ url }) => url.includes('Hung'))).toHaveLength(64);
+    notifier.close();
+    client.release();
+    await notifier.drained();
+  });
+
+  it('takes the place of one of the hook that holds most when all are taken', async () => {
+    const { client, lines, notifier } = setUp();
+    for (let n = 0; n < 10_000; n++) notifier.send(hookWith({}, 'Hung'), () => call(n));
+    for (let n = 0; n < 3; n++) notifier.send(hookWith({}, 'Well'), () => call(n));
+    expect(lines).toEqual(['webhook afterSave Hung: more than 10000 notifications wait; dropped 1 so far']);
+    await turn();
+    expect(client.requests.filter(({ url }) => url.includes('Well'))).toHaveLength(3);
+    notifier.close();
+    client.release();
+    await notifier.drained();
+  });
+
+  it('sends no more at once than maxInFlight and keeps the others, instead of losing them as busy', async () => {
+    const { client, lines, notifier } = setUp();
+    const hook = hookWith({ maxInFlight: 2 });
+    for (let n = 0; n < 50; n++) notifier.send(hook, () => call(n));
+    const waiting = { over: false };
+    const done = notifier.drained().then(() => (waiting.over = true));
+    while (!waiting.over) {
+      await turn();
+      client.release();
+    }
+    await done;
+    expect([client.most, client.requests.length, lines]).toEqual([2, 50, []]);
+  });
+
+  it('sends nothing more while the breaker of the hook is open, with one log line', async () => {
+    const { client, lines, notifier } = setUp();
+    const hook = hookWith({ maxInFlight: 1 });
+    for (let n = 0; n < 100; n++) notifier.send(hook, () => call(n));
+    const waiting = { over: false };
+    const done = notifier.drained().then(() => (waiting.over = true));
+    while (!waiting.over) {
+      await turn();
+      client.release('<html>');
+    }
+    await done;
+    expect(client.requests).toHaveLength(2);
+    expect(lines.filter(line => !line.includes('answer is not JSON'))).toEqual([
+      'webhook afterSave A: breaker is open, calls are answered by its failurePolicy',
+    ]);
+  });
+
+  it('drops what waits when it is closed, with one log line, and takes nothing more', async () => {
+    const { client, lines, notifier } = setUp();
+    const hook = hookWith();
+    for (let n = 0; n < 200; n++) notifier.send(hook, () => call(n));
+    await turn();
+    const drained = notifier.drained();
+    notifier.close();
+    notifier.close();
+    notifier.send(hook, () => call());
+    await turn();
+    client.release();
+    await drained;
+    await turn();
+    expect(client.requests).toHaveLength(64);
+    expect(lines).toEqual(['webhooks stop: 136 notifications were not sent, 64 under way are cut off']);
+  });
+
+  it('says nothing when it is closed with nothing to do', async () => {
+    const { lines, notifier } = setUp();
+    notifier.close();
+    await notifier.drained();
+    expect(lines).toEqual([]);
   });
 
   it('is drained at once when nothing runs', async () => {

@@ -14,7 +14,7 @@ function manualClock(): Clock & { advance(ms: number): void } {
   };
 }
 
-const save = { request: undefined, className: 'A', triggerName: 'beforeSave' };
+const save = { request: undefined, className: 'A', triggerName: 'beforeSave', nests: true };
 
 describe('OperationDeadline', () => {
   const clock = manualClock();
@@ -86,7 +86,7 @@ describe('OperationDeadline', () => {
 
   describe('over the phases of one find or delete', () => {
     const phase = (request: object, triggerName: string, className = 'A') =>
-      read({ request, className, triggerName });
+      read({ request, className, triggerName, nests: true });
 
     it('is one for beforeFind, afterFind and beforeDelete of one request', async () => {
       const request = {};
@@ -121,7 +121,9 @@ describe('OperationDeadline', () => {
       clock.advance(100);
       expect(await phase(request, 'afterFind', 'B')).toBe(first + 100);
       expect(await phase({}, 'afterFind')).toBe(first + 100);
-      expect(await read({ request: undefined, className: 'A', triggerName: 'afterFind' })).toBe(first + 100);
+      expect(await read({ request: undefined, className: 'A', triggerName: 'afterFind', nests: true })).toBe(
+        first + 100,
+      );
     });
 
     it('is another for a save with the same request', async () => {

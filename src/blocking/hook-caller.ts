@@ -12,11 +12,17 @@ import { changedMatches } from '../hooks/changed-filter';
 import type { CallObserver } from './call-observer';
 import { Lanes } from './lanes';
 import type { OutgoingCall, Sender, Senders } from './sender';
-import { laneDefaults, type LaneOptions, type LaneState } from '../http/lane';
+import { laneDefaults, type Finding, type LaneOptions, type LaneState } from '../http/lane';
 import { failureMessage, isTimeout, type FailureKind } from './failure-message';
 
 /** Calls deeper than this are refused: a receiver's writes would call it for ever. */
 export const maxDepth = 5;
+
+/**
+ * A timeout after less than this, because others had used up the client's time, says nothing about the receiver; a
+ * hook's own shorter `timeoutMs` does. 200 ms is what Envoy gives ext_authz in all.
+ */
+const fairTimeoutMs = 200;
 
 export interface HookCall {
   readonly fields: CallFields;
@@ -60,6 +66,8 @@ export type Answer<T> =
       readonly failure: FailureKind;
       readonly detail: string;
       readonly timeoutMs?: number;
+      /** Set when the time was too short to judge the receiver by. */
+      readonly unfair?: boolean;
     };
 
 export class HookCaller {
@@ -72,7 +80,7 @@ export class HookCaller {
       options: parts.lane ?? laneDefaults,
       clock: parts.clock,
       logger: parts.logger,
-      isFailure: answer => answer.kind === 'failed' && isUnwell(answer.failure),
+      judge: findingOf,
     });
   }
 
@@ -113,7 +121,7 @@ export class HookCaller {
       call.kind === 'ready' ? await this.#answer(hook, call.call, deadlineAt, interpret) : call.failure;
     this.#count(hook, answer, startedAt);
     if (hook.settings.mode === 'shadow') {
-      if (answer.kind !== 'unchanged') {
+      if (answer.kind !== 'unchanged' && !(answer.kind === 'failed' && isLoggedByOthers(answer.failure))) {
         this.#parts.logger.info(`webhook ${hook.label} in shadow mode would have ${describeAnswer(answer)}`);
       }
       // Also an empty answer is not enforced: a function's would be the result.
@@ -142,7 +150,7 @@ export class HookCaller {
       this.#parts.logger.warn(
         `webhook ${hook.label} answered with an error; the operation had already happened`,
       );
-    } else if (answer.kind === 'failed') {
+    } else if (answer.kind === 'failed' && !isLoggedByOthers(answer.failure)) {
       this.#parts.logger.warn(
         `${failureMessage(hook.label, answer.failure, answer.timeoutMs)} (${answer.detail})`,
       );
@@ -163,7 +171,7 @@ export class HookCaller {
       hook.settings.timeoutMs,
       Math.ceil(deadlineAt - this.#parts.clock.monotonicMs()),
     );
-    if (timeoutMs < 1) return { kind: 'failed', failure: 'deadline', detail: 'totalDeadlineMs had passed' };
+    if (timeoutMs < 1) return overdue;
     const sent = selectKeys(call.fields, hook.settings);
     const body = tryEncode(sent);
     if (!Buffer.isBuffer(body)) return { kind: 'failed', failure: 'request', detail: body.detail };
@@ -176,13 +184,18 @@ export class HookCaller {
       };
     }
     const outgoing = { webhookId: createMessageId(this.#parts.clock), depth: call.depth, body };
+    const { clock } = this.#parts;
+    // A turn may be waited for, and the wait is part of the call's time.
+    const endsAt = clock.monotonicMs() + timeoutMs;
     const turn = await this.#lanes.of(hook).run(async () => {
-      // A turn may have been waited for: what is left of the time is what counts.
-      const leftMs = Math.min(timeoutMs, Math.ceil(deadlineAt - this.#parts.clock.monotonicMs()));
-      if (leftMs < 1) return { kind: 'failed', failure: 'deadline', detail: 'totalDeadlineMs had passed' };
-      return this.#exchange(hook, outgoing, leftMs, value => interpret(value, sent));
-    });
+      const leftMs = Math.ceil(endsAt - clock.monotonicMs());
+      if (leftMs < 1) return overdue;
+      const given = await this.#exchange(hook, outgoing, leftMs, value => interpret(value, sent));
+      const isUnfair = leftMs < Math.min(hook.settings.timeoutMs, fairTimeoutMs);
+      return isUnfair && given.kind === 'failed' ? { ...given, unfair: true } : given;
+    }, timeoutMs);
     if (turn.kind === 'refused') {
+      if (turn.refusal === 'busy' && clock.monotonicMs() >= deadlineAt) return overdue;
       return { kind: 'failed', failure: turn.refusal, detail: 'nothing was sent' };
     }
     // The lane is shared by calls of all kinds; what comes out is what this call put in.
@@ -222,10 +235,11 @@ export class HookCaller {
     const message = failureMessage(hook.label, answer.failure, answer.timeoutMs);
     if (isFailedOpen(hook, answer.failure)) {
       hook.health.failedOpen += 1;
-      this.#parts.logger.warn(`${message} (${answer.detail}); allowed by its failurePolicy`);
+      if (!isLoggedByOthers(answer.failure))
+        this.#parts.logger.warn(`${message} (${answer.detail}); allowed by its failurePolicy`);
       return { kind: 'unchanged', answered: false };
     }
-    this.#parts.logger.warn(`${message} (${answer.detail})`);
+    if (!isLoggedByOthers(answer.failure)) this.#parts.logger.warn(`${message} (${answer.detail})`);
     return {
       kind: 'refused',
       code: isTimeout(answer.failure) ? parseCodes.timeout : parseCodes.scriptFailed,
@@ -256,9 +270,12 @@ export class HookCaller {
   }
 }
 
-/** True for failures that say something about the receiver, and not about us, the client or the operator. */
-function isUnwell(failure: FailureKind): boolean {
-  switch (failure) {
+const overdue = { kind: 'failed', failure: 'deadline', detail: 'totalDeadlineMs had passed' } as const;
+
+/** What an answer tells about the receiver: one that says no is well, and what fails by our doing says nothing. */
+function findingOf(answer: Answer<unknown>): Finding {
+  if (answer.kind !== 'failed') return 'well';
+  switch (answer.failure) {
     case 'address':
     case 'aborted':
     case 'deadline':
@@ -268,10 +285,31 @@ function isUnwell(failure: FailureKind): boolean {
     case 'settings':
     case 'breaker-open':
     case 'busy':
-      return false;
+      return 'nothing';
+    case 'timeout':
+      return answer.unfair === true ? 'nothing' : 'unwell';
+    case 'connect':
+    case 'dns':
+    case 'tls':
+    case 'reset':
+    case 'protocol':
+    case 'too-large':
+    case 'redirect':
+    case 'status':
+    case 'not-json':
+    case 'no-answer':
+    case 'too-deep':
+    case 'forbidden-key':
+    case 'invalid-reply':
+      return 'unwell';
     default:
-      return true;
+      return answer.failure satisfies never;
   }
+}
+
+/** A lane tells once when it begins to refuse, and stop() what it cut off; a line for each call would bury the rest. */
+function isLoggedByOthers(failure: FailureKind): boolean {
+  return failure === 'breaker-open' || failure === 'busy' || failure === 'aborted';
 }
 
 /** Settings that cannot be read might have said "reject": never open by accident. */

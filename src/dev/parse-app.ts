@@ -58,7 +58,7 @@ export function createParseApp(options: ParseAppOptions): ParseApp {
       } catch (error) {
         throw new StartError(`Parse Server does not start: ${describeError(error)}`, error);
       }
-      return composeApp(options, server);
+      return composeApp(options, server, webhooks);
     },
     stop: async () => {
       await webhooks.stop();
@@ -67,7 +67,7 @@ export function createParseApp(options: ParseAppOptions): ParseApp {
   };
 }
 
-function composeApp(options: ParseAppOptions, server: ParseServer): Express {
+function composeApp(options: ParseAppOptions, server: ParseServer, webhooks: Webhooks): Express {
   const { serverUrl, appId, masterKey } = options;
   const dashboard = new ParseDashboard(
     { apps: [{ serverURL: serverUrl, appId, masterKey, appName: appId }] },
@@ -79,6 +79,7 @@ function composeApp(options: ParseAppOptions, server: ParseServer): Express {
     options.mountPath,
     z.custom<RequestHandler>(value => typeof value === 'function').parse(server.app),
   );
+  app.use('/webhooks', webhooks.router());
   app.use('/dashboard', refuseForeignHosts, dashboard);
   return app;
 }

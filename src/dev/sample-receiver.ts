@@ -1,8 +1,10 @@
 // A webhook receiver as a user would write one, in a process of its own: `npm start` and docker/compose.yaml run it.
 // POST /puppy  beforeSave of Puppy: the name in capitals, an error without a name
 // POST /hello  cloud function: a greeting for params.name
+// It believes who knows Parse Server's webhook key and, when it was told the hooks' secret, signs with that.
 import { timingSafeEqual } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server } from 'node:http';
+import { createVerifier, VerificationError, type Verifier } from '../receiver';
 
 const maxBodyBytes = 1024 * 1024;
 
@@ -20,11 +22,22 @@ function answerHello(body: Readonly<Record<string, unknown>>): Answer {
   return { status: 200, body: { success: `Hello, ${typeof name === 'string' ? name : 'stranger'}!` } };
 }
 
-/** The receiver, not yet listening; `log` gets one line for each call. */
-export function createSampleReceiver(webhookKey: string, log: (line: string) => void): Server {
+/**
+ * The receiver, not yet listening; `log` gets one line for each call. `secret` is the `whsec_…` of the hooks that call
+ * it, or several; without one the webhook key alone is asked for.
+ */
+export function createSampleReceiver(
+  webhookKey: string,
+  log: (line: string) => void,
+  secret?: string | readonly string[],
+): Server {
+  const verify = secret === undefined ? undefined : createVerifier(secret);
   return createServer((request, response) => {
-    void answer(request, webhookKey)
-      .catch((error: unknown): Answer => ({ status: 400, body: { error: String(error) } }))
+    void answer(request, webhookKey, verify)
+      .catch((error: unknown): Answer => ({
+        status: error instanceof VerificationError ? 401 : 400,
+        body: { error: String(error) },
+      }))
       .then(({ status, body }) => {
         const text = JSON.stringify(body);
         log(`${request.method ?? ''} ${request.url ?? ''} -> ${status} ${text}`);
@@ -33,11 +46,17 @@ export function createSampleReceiver(webhookKey: string, log: (line: string) => 
   });
 }
 
-async function answer(request: IncomingMessage, webhookKey: string): Promise<Answer> {
+async function answer(
+  request: IncomingMessage,
+  webhookKey: string,
+  verify: Verifier | undefined,
+): Promise<Answer> {
   if (request.method === 'GET' && request.url === '/health') return { status: 200, body: { status: 'ok' } };
   if (!isSameKey(request.headers['x-parse-webhook-key'], webhookKey))
     return { status: 401, body: { error: 'wrong webhook key' } };
-  const body = await readJson(request);
+  const raw = await readBytes(request);
+  const body: unknown = verify ? verify(raw, request.headers).body : JSON.parse(raw.toString('utf8'));
+  if (!isRecord(body)) throw new TypeError('the body is not a JSON object');
   if (request.method === 'POST' && request.url === '/puppy') return answerPuppy(body);
   if (request.method === 'POST' && request.url === '/hello') return answerHello(body);
   return { status: 404, body: { error: `no hook at ${request.url ?? ''}` } };
@@ -50,7 +69,8 @@ function isSameKey(received: string | string[] | undefined, expected: string): b
   return a.length === b.length && timingSafeEqual(a, b);
 }
 
-async function readJson(request: IncomingMessage): Promise<Readonly<Record<string, unknown>>> {
+/** The bytes as they came: signatures are over them, not over what JSON.parse makes of them. */
+async function readBytes(request: IncomingMessage): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let bytes = 0;
   for await (const chunk of request) {
@@ -59,9 +79,7 @@ async function readJson(request: IncomingMessage): Promise<Readonly<Record<strin
     if (bytes > maxBodyBytes) throw new RangeError(`the body is over ${maxBodyBytes} bytes`);
     chunks.push(chunk);
   }
-  const parsed: unknown = JSON.parse(Buffer.concat(chunks).toString('utf8'));
-  if (!isRecord(parsed)) throw new TypeError('the body is not a JSON object');
-  return parsed;
+  return Buffer.concat(chunks);
 }
 
 function property(value: unknown, name: string): unknown {
@@ -73,14 +91,19 @@ function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
 }
 
 function main(): void {
-  const { RECEIVER_HOST = '127.0.0.1', RECEIVER_PORT = '3001', PARSE_SERVER_WEBHOOK_KEY } = process.env;
+  const { RECEIVER_HOST = '127.0.0.1', RECEIVER_PORT = '3001', RECEIVER_SECRET } = process.env;
+  const { PARSE_SERVER_WEBHOOK_KEY } = process.env;
   if (PARSE_SERVER_WEBHOOK_KEY === undefined || PARSE_SERVER_WEBHOOK_KEY === '') {
     process.stderr.write('receiver: PARSE_SERVER_WEBHOOK_KEY is not set\n');
     process.exit(1);
   }
-  const receiver = createSampleReceiver(PARSE_SERVER_WEBHOOK_KEY, line => {
-    process.stdout.write(`receiver: ${line}\n`);
-  });
+  const receiver = createSampleReceiver(
+    PARSE_SERVER_WEBHOOK_KEY,
+    line => {
+      process.stdout.write(`receiver: ${line}\n`);
+    },
+    RECEIVER_SECRET?.split(' '),
+  );
   const stop = () => {
     receiver.close();
     receiver.closeAllConnections();

@@ -1,13 +1,12 @@
 // The lane of one receiver: a breaker and a bound on calls in flight, so that one bad receiver cannot hurt another.
-// Knows nothing of what a call is: who uses it says which results count as failures.
+// Knows nothing of what a call is: who uses it says what a result tells about the receiver.
 import {
-  BulkheadPolicy,
   circuitBreaker,
   CircuitState,
   ConsecutiveBreaker,
   handleWhenResult,
-  isBrokenCircuitError,
   type CircuitBreakerPolicy,
+  type IBackoff,
 } from 'cockatiel';
 import type { Clock } from '../shared/clock';
 
@@ -17,6 +16,9 @@ export type LaneState = 'closed' | 'open' | 'half-open';
 
 export type LaneResult<R> =
   { readonly kind: 'done'; readonly result: R } | { readonly kind: 'refused'; readonly refusal: LaneRefusal };
+
+/** What a result tells about the receiver. `nothing`: it never had a fair chance to answer. */
+export type Finding = 'well' | 'unwell' | 'nothing';
 
 export interface LaneOptions {
   /** Calls in flight at once. */
@@ -39,32 +41,52 @@ export const laneDefaults: LaneOptions = {
   openMs: 5000,
 };
 
+/** What an operator wants to hear once: `busy` when calls begin to be refused, again only after half are done. */
+export type LaneEvent = 'open' | 'closed' | 'busy';
+
 export interface LaneParts<R> {
   readonly options: LaneOptions;
-  readonly clock: Clock;
-  /** True when the result says that the receiver is unwell; a receiver that says no is well. */
-  readonly isFailure: (result: R) => boolean;
-  readonly onStateChange: (state: LaneState) => void;
+  readonly clock: Pick<Clock, 'monotonicMs' | 'schedule'>;
+  readonly judge: (result: R) => Finding;
+  /** Probes that come and go while the receiver stays unwell are no events. */
+  readonly onEvent: (event: LaneEvent) => void;
+}
+
+/**
+ * cockatiel times its open state by Date.now, which steps: set back by an hour, it would stay open for one. A negative
+ * duration makes it always due, and the lane lets nothing through before the time has come on the monotonic clock.
+ */
+const alwaysDue: IBackoff<unknown> = { duration: Number.NEGATIVE_INFINITY, next: () => alwaysDue };
+
+/** Carries a result past the breaker that is to be counted neither as success nor as failure. */
+class Uncounted<R> extends Error {
+  constructor(readonly result: R) {
+    super('not counted');
+  }
 }
 
 export class Lane<R> {
   readonly #parts: LaneParts<R>;
-  readonly #bulkhead: BulkheadPolicy;
   readonly #breaker: CircuitBreakerPolicy;
+  readonly #waiting = new Set<(refusal: LaneRefusal | undefined) => void>();
   #state: LaneState = 'closed';
+  /** Grows with every change of state: what began before the last one says nothing about now. */
+  #epoch = 0;
+  #probeAt = 0;
+  #maxInFlight: number;
+  #inFlight = 0;
+  #toldBusy = false;
+  #toldOpen = false;
 
   constructor(parts: LaneParts<R>) {
-    const { options, isFailure, onStateChange } = parts;
+    const { failuresToOpen, maxInFlight } = parts.options;
     this.#parts = parts;
-    this.#bulkhead = new BulkheadPolicy(options.maxInFlight, options.maxWaiting);
+    this.#maxInFlight = maxInFlight;
     this.#breaker = circuitBreaker(
-      handleWhenResult(result => isFailure(result as R)),
-      { halfOpenAfter: options.openMs, breaker: new ConsecutiveBreaker(options.failuresToOpen) },
+      handleWhenResult(finding => finding !== 'well'),
+      { halfOpenAfter: alwaysDue, breaker: new ConsecutiveBreaker(failuresToOpen) },
     );
-    this.#breaker.onStateChange(state => {
-      this.#state = nameOf(state);
-      onStateChange(this.#state);
-    });
+    this.#breaker.onStateChange(state => this.#changeState(nameOf(state)));
   }
 
   get state(): LaneState {
@@ -72,49 +94,123 @@ export class Lane<R> {
   }
 
   get inFlight(): number {
-    return this.#parts.options.maxInFlight - this.#bulkhead.executionSlots;
+    return this.#inFlight;
   }
 
-  /** Runs `work`, or refuses at once while the breaker is open, or after a short wait while too many are in flight. */
-  async run(work: () => Promise<R>): Promise<LaneResult<R>> {
-    // cockatiel lets calls wait for the probe of a half-open breaker; a client must not wait for that.
-    if (this.#state === 'half-open') return refused('breaker-open');
-    if (this.#bulkhead.executionSlots > 0) return this.#admitted(work);
-    if (this.#bulkhead.queueSlots === 0) return refused('busy');
-    return this.#waiting(work);
+  get waiting(): number {
+    return this.#waiting.size;
   }
 
-  async #waiting(work: () => Promise<R>): Promise<LaneResult<R>> {
-    let gaveUp = false;
-    let cancel = (): void => undefined;
-    const timeout = new Promise<LaneResult<R>>(resolve => {
-      cancel = this.#parts.clock.schedule(this.#parts.options.maxWaitMs, () => {
-        gaveUp = true;
-        resolve(refused('busy'));
-      });
-    });
-    const turn = this.#admitted(
-      () => {
+  /** Changes the bound; calls in flight above it end as they would. */
+  resize(maxInFlight: number): void {
+    if (maxInFlight === this.#maxInFlight) return;
+    this.#maxInFlight = maxInFlight;
+    this.#admitWaiting();
+  }
+
+  /**
+   * Runs `work`, or refuses: at once while the breaker is open, and after a wait of at most `maxWaitMs`, or `waitMs` if
+   * that is less, while too many are in flight. `work` must settle: until then a half-open breaker has its one probe.
+   */
+  async run(work: () => Promise<R>, waitMs = Number.POSITIVE_INFINITY): Promise<LaneResult<R>> {
+    if (this.#isShut()) return refused('breaker-open');
+    if (this.#inFlight < this.#maxInFlight) {
+      this.#inFlight += 1;
+    } else {
+      const refusal = await this.#waitForTurn(Math.min(waitMs, this.#parts.options.maxWaitMs));
+      if (refusal !== undefined) return refused(refusal);
+    }
+    try {
+      // Judged again: the state may have changed while this call waited.
+      if (this.#isShut()) return refused('breaker-open');
+      return { kind: 'done', result: await this.#runCounted(work) };
+    } finally {
+      this.#inFlight -= 1;
+      this.#admitWaiting();
+      if (this.#inFlight <= this.#maxInFlight / 2) this.#toldBusy = false;
+    }
+  }
+
+  #isShut(): boolean {
+    switch (this.#state) {
+      case 'closed':
+        return false;
+      case 'open':
+        return this.#parts.clock.monotonicMs() < this.#probeAt;
+      case 'half-open':
+        // cockatiel would let calls wait for the end of the probe; a client must not wait for that.
+        return true;
+    }
+  }
+
+  /** Resolves with nothing when a place in flight was handed over, else with the reason. */
+  #waitForTurn(waitMs: number): Promise<LaneRefusal | undefined> {
+    return new Promise(resolve => {
+      const settle = (refusal: LaneRefusal | undefined): void => {
+        this.#waiting.delete(settle);
         cancel();
-        return work();
-      },
-      () => gaveUp,
-    );
-    return Promise.race([turn, timeout]);
+        if (refusal === 'busy') this.#tellBusy();
+        resolve(refusal);
+      };
+      let cancel = (): void => undefined;
+      if (waitMs <= 0 || this.#waiting.size >= this.#parts.options.maxWaiting) {
+        settle('busy');
+        return;
+      }
+      this.#waiting.add(settle);
+      cancel = this.#parts.clock.schedule(waitMs, () => settle('busy'));
+    });
   }
 
-  #admitted(work: () => Promise<R>, isOver: () => boolean = () => false): Promise<LaneResult<R>> {
-    return this.#bulkhead.execute(async () => {
-      // Judged when it is this call's turn: the state may have changed while it waited.
-      if (isOver()) return refused('busy');
-      if (this.#state === 'half-open') return refused('breaker-open');
-      try {
-        return { kind: 'done', result: await this.#breaker.execute(work) };
-      } catch (error) {
-        if (isBrokenCircuitError(error)) return refused('breaker-open');
-        throw error;
-      }
-    });
+  #admitWaiting(): void {
+    for (const settle of this.#waiting) {
+      if (this.#inFlight >= this.#maxInFlight) return;
+      // Taken here and not when the waiting call goes on: nobody can come in between.
+      this.#inFlight += 1;
+      settle(undefined);
+    }
+  }
+
+  /** Must reach the breaker in the same turn as #isShut: nothing may change its state in between. */
+  async #runCounted(work: () => Promise<R>): Promise<R> {
+    const isProbe = this.#state === 'open';
+    const epoch = this.#epoch;
+    let done: { readonly result: R } | undefined;
+    try {
+      await this.#breaker.execute(async (): Promise<Finding> => {
+        const result = await work();
+        done = { result };
+        const finding = this.#parts.judge(result);
+        // A probe that says nothing leaves the breaker open and its time come, so that the next call is the probe.
+        if (isProbe && finding === 'nothing') return 'nothing';
+        // 64 calls may hang for 30 s each: those that end after the receiver recovered must not open the breaker again.
+        if (finding === 'nothing' || (!isProbe && epoch !== this.#epoch)) throw new Uncounted(result);
+        if (finding === 'unwell')
+          this.#probeAt = this.#parts.clock.monotonicMs() + this.#parts.options.openMs;
+        return finding;
+      });
+    } catch (error) {
+      if (!(error instanceof Uncounted)) throw error;
+    }
+    if (done === undefined) throw new Error('the breaker ran nothing');
+    return done.result;
+  }
+
+  #changeState(state: LaneState): void {
+    this.#state = state;
+    this.#epoch += 1;
+    if (state === 'half-open') return;
+    if (state === 'open') for (const settle of [...this.#waiting]) settle('breaker-open');
+    const isOpen = state === 'open';
+    if (isOpen === this.#toldOpen) return;
+    this.#toldOpen = isOpen;
+    this.#parts.onEvent(isOpen ? 'open' : 'closed');
+  }
+
+  #tellBusy(): void {
+    if (this.#toldBusy) return;
+    this.#toldBusy = true;
+    this.#parts.onEvent('busy');
   }
 }
 

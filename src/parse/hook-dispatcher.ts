@@ -43,8 +43,9 @@ export class HookDispatcher {
     if (!hook.blocking) return this.#notify(hook, request, cloud);
     if (target.kind === 'function') return this.#function(hook, target.functionName, request, cloud);
     const { className, triggerName } = target;
-    return this.#parts.deadline.run({ request: request.config, className, triggerName }, async deadlineAt =>
-      this.#trigger({ hook, target, request, deadlineAt, left: await cloud?.(request) }),
+    const operation = { request: request.config, className, triggerName, nests: cloud !== undefined };
+    return this.#parts.deadline.run(operation, async deadlineAt =>
+      this.#trigger({ hook, target, request, deadlineAt, left: cloud && (await cloud(request)) }),
     );
   }
 
@@ -55,7 +56,7 @@ export class HookDispatcher {
     cloud: CloudHandler | undefined,
   ): Promise<unknown> {
     const fields = (): CallFields => this.#parts.fields.ofFunction(hook, functionName, request);
-    const operation = { request: request.config, className: '', triggerName: 'function' };
+    const operation = { request: request.config, className: '', triggerName: 'function', nests: false };
     const verdict = await this.#parts.deadline.run(operation, deadlineAt =>
       this.#call({ hook, request, deadlineAt }, fields, asResult),
     );

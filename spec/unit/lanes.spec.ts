@@ -1,0 +1,129 @@
+// One lane per hook and URL, and what is said of them.
+import { Lanes } from '../../src/blocking/lanes';
+import type { HookSettings } from '../../src/hooks/hook-settings';
+import { installHook, type InstalledHook } from '../../src/hooks/installed-hook';
+import { laneDefaults, type Finding } from '../../src/http/lane';
+import { ManualClock } from '../support/manual-clock';
+
+function setUp() {
+  const lines: string[] = [];
+  const log =
+    (level: string) =>
+    (line: string): void =>
+      void lines.push(`${level} ${line}`);
+  const clock = new ManualClock();
+  const lanes = new Lanes<Finding>({
+    options: { ...laneDefaults, failuresToOpen: 2, openMs: 1000 },
+    clock,
+    logger: { info: log('info'), warn: log('warn'), error: log('error') },
+    judge: result => result,
+  });
+  return { lanes, lines, clock };
+}
+
+function hookAt(url: string, className = 'A', settings: HookSettings = {}): InstalledHook {
+  return installHook({
+    hook: { target: { kind: 'trigger', className, triggerName: 'beforeSave' }, url },
+    settings,
+    secrets: undefined,
+    defaults: {},
+  });
+}
+
+const answer = (result: Finding) => () => Promise.resolve(result);
+
+async function open(lanes: Lanes<Finding>, hook: InstalledHook): Promise<void> {
+  for (let i = 0; i < 2; i++) await lanes.of(hook).run(answer('unwell'));
+}
+
+describe('Lanes', () => {
+  it('keeps one lane for all installations of a hook with the same URL', () => {
+    const { lanes } = setUp();
+    expect(lanes.of(hookAt('http://a.test/x'))).toBe(lanes.of(hookAt('http://a.test/x')));
+  });
+
+  it('knows hooks without calls as closed and idle', () => {
+    expect(setUp().lanes.stateOf(hookAt('http://a.test/'))).toEqual({ breaker: 'closed', inFlight: 0 });
+  });
+
+  it('tells hooks of one origin apart', async () => {
+    const { lanes } = setUp();
+    const [a, b] = [hookAt('http://a.test/', 'A'), hookAt('http://a.test/', 'B')];
+    await open(lanes, a);
+    expect([lanes.stateOf(a).breaker, lanes.stateOf(b).breaker]).toEqual(['open', 'closed']);
+    expect(await lanes.of(b).run(answer('well'))).toMatchObject({ kind: 'done' });
+  });
+
+  it.each(['http://b.test/', 'http://a.test/corrected'])('starts afresh at %s', async url => {
+    const { lanes } = setUp();
+    await open(lanes, hookAt('http://a.test/'));
+    const moved = hookAt(url);
+    expect(lanes.stateOf(moved)).toEqual({ breaker: 'closed', inFlight: 0 });
+    expect(await lanes.of(moved).run(answer('well'))).toMatchObject({ kind: 'done' });
+  });
+
+  it('opens for the new URL also while calls to the former one are still made', async () => {
+    const { lanes } = setUp();
+    const [former, moved] = [hookAt('http://a.test/'), hookAt('http://b.test/')];
+    for (let i = 0; i < 2; i++) {
+      await lanes.of(former).run(answer('well'));
+      await lanes.of(moved).run(answer('unwell'));
+    }
+    expect(lanes.stateOf(moved).breaker).toBe('open');
+  });
+
+  it('keeps the state of the breaker when maxInFlight changes, and applies the new bound', async () => {
+    const { lanes, clock } = setUp();
+    await open(lanes, hookAt('http://a.test/'));
+    const narrow = hookAt('http://a.test/', 'A', { maxInFlight: 1 });
+    expect(await lanes.of(narrow).run(answer('well'))).toMatchObject({ refusal: 'breaker-open' });
+    clock.advance(1000);
+    await lanes.of(narrow).run(answer('well'));
+    let release = (_: Finding): void => undefined;
+    const running = lanes.of(narrow).run(() => new Promise<Finding>(resolve => (release = resolve)));
+    expect(await lanes.of(narrow).run(answer('well'), 0)).toMatchObject({ refusal: 'busy' });
+    expect(lanes.stateOf(narrow).inFlight).toBe(1);
+    release('well');
+    await running;
+  });
+
+  it('forgets hooks that are no longer registered, and says nothing more of them', async () => {
+    const { lanes, lines } = setUp();
+    const hook = hookAt('http://a.test/');
+    const lane = lanes.of(hook);
+    lanes.keepOnly(new Set());
+    for (let i = 0; i < 3; i++) await lane.run(answer('unwell'));
+    expect(lines).toEqual([]);
+    expect(lanes.stateOf(hook).breaker).toBe('closed');
+  });
+
+  it('logs when a breaker opens and closes, not the probes between', async () => {
+    const { lanes, lines, clock } = setUp();
+    const hook = hookAt('http://a.test/');
+    await open(lanes, hook);
+    for (let i = 0; i < 5; i++) {
+      for (let refusals = 0; refusals < 20; refusals++) await lanes.of(hook).run(answer('well'));
+      clock.advance(1000);
+      await lanes.of(hook).run(answer('unwell'));
+    }
+    clock.advance(1000);
+    await lanes.of(hook).run(answer('well'));
+    expect(lines).toEqual([
+      'warn webhook beforeSave A: breaker is open, calls are answered by its failurePolicy',
+      'info webhook beforeSave A: breaker is closed, the receiver answers again',
+    ]);
+  });
+
+  it('logs once that too many calls are in flight', async () => {
+    const { lanes, lines } = setUp();
+    const hook = hookAt('http://a.test/', 'A', { maxInFlight: 1 });
+    let release = (_: Finding): void => undefined;
+    const running = lanes.of(hook).run(() => new Promise<Finding>(resolve => (release = resolve)));
+    for (let i = 0; i < 5; i++) await lanes.of(hook).run(answer('well'), 0);
+    release('well');
+    await running;
+    expect(lines).toEqual([
+      'warn webhook beforeSave A: too many calls are in flight, more are answered by its failurePolicy',
+    ]);
+  });
+});
