@@ -49,9 +49,10 @@ export function parseOptions(input: unknown): ResolvedOptions {
   const path = (issue?.path ?? []).map(String);
   let value: unknown = input;
   for (const name of path) value = (value as Record<string, unknown> | undefined)?.[name];
-  const shown = ['encryptionKey', 'hooks', 'metricsToken'].includes(path[0] ?? '')
-    ? ''
-    : `, got ${describe(value)}`;
+  // What holds an unknown option holds the secret ones too: its name is in the message.
+  const secret =
+    issue?.code === 'unrecognized_keys' || ['encryptionKey', 'hooks', 'metricsToken'].includes(path[0] ?? '');
+  const shown = secret ? '' : `, got ${describe(value)}`;
   throw new WebhookError(
     'INVALID_OPTION',
     `${path.join('.') || 'options'} is invalid: ${issue?.message ?? ''}${shown}`,

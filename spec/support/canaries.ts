@@ -14,6 +14,8 @@ export const allowedPlaces: readonly (readonly [secret: string, place: string])[
   ['session token', "row: Parse Server's _Session"],
   ['hashed password', "row: Parse Server's _User"],
   ['auth data', "row: Parse Server's _User"],
+  ['device token', "answer: Parse Server's own"],
+  ['device token', "row: Parse Server's _Installation"],
 ];
 
 export interface Canary {
@@ -52,17 +54,34 @@ function formsOf(piece: string): string[] {
 }
 
 /** The canaries that a text holds, in whatever form. */
-export function findCanaries(canaries: readonly Canary[], text: string): readonly Canary[] {
-  return canaries.filter(({ needles }) => needles.some(needle => text.includes(needle)));
+export type Search = (text: string) => readonly Canary[];
+
+/** One pass over a text finds all canaries: every needle is known by its first characters. */
+export function createSearch(canaries: readonly Canary[]): Search {
+  const byHead = new Map<string, { readonly needle: string; readonly canary: Canary }[]>();
+  for (const canary of canaries) {
+    for (const needle of canary.needles) {
+      const head = needle.slice(0, pieceLength);
+      byHead.set(head, [...(byHead.get(head) ?? []), { needle, canary }]);
+    }
+  }
+  return text => {
+    const found = new Set<Canary>();
+    for (let at = 0; at + pieceLength <= text.length; at += 1) {
+      for (const { needle, canary } of byHead.get(text.slice(at, at + pieceLength)) ?? [])
+        if (text.startsWith(needle, at)) found.add(canary);
+    }
+    return [...found];
+  };
 }
 
 /** Paths of the values and keys of a JSON value that hold a canary, such as `user.sessionToken` and `objects.0.a`. */
 export function findInJson(canary: Canary, value: unknown, path = ''): readonly string[] {
+  const holds = (text: string): boolean => canary.needles.some(needle => text.includes(needle));
   const below = (key: string): string => (path === '' ? key : `${path}.${key}`);
-  if (typeof value !== 'object' || value === null)
-    return findCanaries([canary], String(value)).length > 0 ? [path] : [];
+  if (typeof value !== 'object' || value === null) return holds(String(value)) ? [path] : [];
   return Object.entries(value).flatMap(([key, item]) => [
-    ...(findCanaries([canary], key).length > 0 ? [`key ${below(key)}`] : []),
+    ...(holds(key) ? [`key ${below(key)}`] : []),
     ...findInJson(canary, item, below(key)),
   ]);
 }
@@ -78,7 +97,9 @@ export interface LogLine {
  * A logger adapter for Parse Server that keeps every line and who wrote it. Parse Server and the plugin share one
  * logger, so the caller is read from the stack: the first frame that is not the logger itself.
  */
-export function createRecordingLogger(lines: LogLine[]): { log: (level: string, ...args: unknown[]) => void } {
+export function createRecordingLogger(lines: LogLine[]): {
+  log: (level: string, ...args: unknown[]) => void;
+} {
   return {
     log: (level, ...args) => {
       const texts = args.map(arg => (typeof arg === 'string' ? arg : inspect(arg, { depth: 10 })));

@@ -58,7 +58,10 @@ export async function listRows(
     return withMongodb(database.databaseURI, async db => {
       const collections = await db.listCollections().toArray();
       const found = collections.map(async ({ name }) =>
-        (await db.collection(name).find({}).toArray()).map(row => ({ table: name, text: JSON.stringify(row) })),
+        (await db.collection(name).find({}).toArray()).map(row => ({
+          table: name,
+          text: JSON.stringify(row),
+        })),
       );
       return (await Promise.all(found)).flat();
     });

@@ -123,7 +123,7 @@ describe('Lanes', () => {
     release('well');
     await running;
     expect(lines).toEqual([
-      'warn webhook beforeSave A: too many calls are in flight, more are answered by its failurePolicy',
+      'warn webhook beforeSave A: too many calls are in flight, calls are answered by its failurePolicy',
     ]);
   });
 });

@@ -175,7 +175,7 @@ describe('Notifier', () => {
     await done;
     expect(client.requests).toHaveLength(2);
     expect(lines.filter(line => !line.includes('answer is not JSON'))).toEqual([
-      'webhook afterSave A: breaker is open, calls are answered by its failurePolicy',
+      'webhook afterSave A: breaker is open, notifications are dropped',
     ]);
   });
 

@@ -60,17 +60,18 @@ export class Lanes<R> {
     for (const key of this.#byHook.keys()) if (!keys.has(key)) this.#byHook.delete(key);
   }
 
-  #tell({ label }: InstalledHook, event: LaneEvent): void {
+  #tell({ label, blocking }: InstalledHook, event: LaneEvent): void {
     const { logger } = this.#parts;
+    const effect = blocking ? 'calls are answered by its failurePolicy' : 'notifications are dropped';
     switch (event) {
       case 'open':
-        logger.warn(`webhook ${label}: breaker is open, calls are answered by its failurePolicy`);
+        logger.warn(`webhook ${label}: breaker is open, ${effect}`);
         break;
       case 'closed':
         logger.info(`webhook ${label}: breaker is closed, the receiver answers again`);
         break;
       case 'busy':
-        logger.warn(`webhook ${label}: too many calls are in flight, more are answered by its failurePolicy`);
+        logger.warn(`webhook ${label}: too many calls are in flight, ${effect}`);
         break;
     }
   }

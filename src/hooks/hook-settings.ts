@@ -1,5 +1,6 @@
 // The settings of a hook: their shapes, ranges and defaults, and how a change is merged into them.
 // What may be combined with which trigger is decided here too; names and URLs are in validate-hook.ts.
+import { X509Certificate } from 'node:crypto';
 import { createSecureContext } from 'node:tls';
 import { z } from 'zod';
 import { WebhookError } from '../errors';
@@ -66,7 +67,8 @@ const settingShapes = {
   signatures: z
     .array(z.enum(['v1', 'v1a']))
     .min(1)
-    .max(2),
+    .max(2)
+    .refine(kinds => new Set(kinds).size === kinds.length, 'must name each kind once'),
   /** Sends `Authorization: Bearer <JWT>`: HS256 with the hook's secret, RS256 and ES256 with the server's keys. Default none. */
   bearer: z.strictObject({ algorithm: z.enum(['HS256', 'RS256', 'ES256']) }),
   /** Sends `Authorization: Basic`. The password is encrypted at rest and never shown. Default none. */
@@ -158,7 +160,9 @@ export function parseSettings(target: HookTarget, input: unknown): HookSettings 
     const issue = parsed.error.issues[0];
     const path = issue?.path.map(String) ?? [];
     // A value under these is a secret, or holds one: its name is enough.
-    const secret = ['headers', 'basicAuth', 'tls'].includes(path[0] ?? '');
+    // What holds an unknown field may hold any of them: its name is in the message.
+    const secret =
+      issue?.code === 'unrecognized_keys' || ['headers', 'basicAuth', 'tls'].includes(path[0] ?? '');
     const value = secret ? '' : `, got ${describe(valueAt(input, path))}`;
     throw invalid(`${path.join('.') || 'settings'} is invalid: ${issue?.message ?? 'unreadable'}${value}`);
   }
@@ -204,6 +208,8 @@ function assertCredentials({ bearer, basicAuth, headers, tls }: HookSettings): v
   if (!tls) return;
   if ((tls.cert === undefined) !== (tls.key === undefined))
     throw invalid('tls.cert and tls.key belong together');
+  assertCertificates('ca', tls.ca);
+  assertCertificates('cert', tls.cert);
   try {
     createSecureContext({
       ...(tls.ca !== undefined && { ca: tls.ca }),
@@ -211,10 +217,31 @@ function assertCredentials({ bearer, basicAuth, headers, tls }: HookSettings): v
       ...(tls.key !== undefined && { key: tls.key }),
     });
   } catch (cause) {
-    // OpenSSL's reason names no content: "key values mismatch", "no start line".
-    const reason = cause instanceof Error ? cause.message.replace(/^error:[0-9A-F]+:/, '') : 'unreadable';
-    throw new WebhookError('INVALID_HOOK', `tls is invalid: ${reason}`, { cause });
+    throw new WebhookError('INVALID_HOOK', `tls is invalid: ${reasonOf(cause)}`, { cause });
   }
+}
+
+/**
+ * `ca` and `cert` are stored and shown in clear, so a key in the same file must not come along; and OpenSSL takes a CA
+ * without a readable certificate for an empty list, without a word.
+ */
+function assertCertificates(field: 'ca' | 'cert', text: string | undefined): void {
+  if (text === undefined) return;
+  const blocks = text.match(/-----BEGIN [^-]*-----[^-]*(-----END [^-]*-----)?/g) ?? [];
+  for (const block of blocks) {
+    if (!block.startsWith('-----BEGIN CERTIFICATE-----'))
+      throw invalid(`tls.${field} is invalid: it holds something else than certificates`);
+    try {
+      new X509Certificate(block);
+    } catch (cause) {
+      throw new WebhookError('INVALID_HOOK', `tls.${field} is invalid: ${reasonOf(cause)}`, { cause });
+    }
+  }
+}
+
+/** OpenSSL's reason names no content: "key values mismatch", "no start line". */
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message.replace(/^error:[0-9A-F]+:/, '') : 'unreadable';
 }
 
 function withLowerCaseNames(settings: HookSettings): HookSettings {

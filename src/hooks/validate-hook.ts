@@ -80,14 +80,15 @@ export function parseUrl(url: unknown): string {
   if (/[\s\p{Cc}]/u.test(url)) {
     throw new WebhookError(
       'INVALID_HOOK',
-      `url must hold no spaces and no control characters, got ${describe(url)}`,
+      `url must hold no spaces and no control characters, got ${describeUrl(url)}`,
     );
   }
   let parsed: URL;
   try {
     parsed = new URL(url);
-  } catch (cause) {
-    throw new WebhookError('INVALID_HOOK', `url must be an absolute URL, got ${describe(url)}`, { cause });
+  } catch {
+    // No cause: its message quotes the URL.
+    throw new WebhookError('INVALID_HOOK', `url must be an absolute URL, got ${describeUrl(url)}`);
   }
   if (parsed.protocol !== 'http:' && parsed.protocol !== 'https:') {
     throw new WebhookError('INVALID_HOOK', `url must be http or https, got ${describe(parsed.protocol)}`);
@@ -96,6 +97,11 @@ export function parseUrl(url: unknown): string {
     throw new WebhookError('INVALID_HOOK', 'url must not carry credentials: use headers instead');
   }
   return url;
+}
+
+/** A URL as messages show it: without what may be a user name and a password, however it is malformed. */
+function describeUrl(url: string): string {
+  return describe(url.replace(/^.*@/s, '********@'));
 }
 
 export type ParsedRow =

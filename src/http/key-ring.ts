@@ -45,8 +45,9 @@ export function parseKeyRing(text: string | undefined): KeyRing {
       ed25519: stored.ed25519.map(each => ({ text: each, key: parseEd25519Key(each) })),
       bearer: parseSigningKeys(stored.bearer),
     };
-  } catch (cause) {
-    throw new WebhookError('BROKEN_SECRET', 'the stored signing keys are unreadable', { cause });
+  } catch {
+    // No cause: the message of JSON.parse quotes what it read, and that is private keys.
+    throw new WebhookError('BROKEN_SECRET', 'the stored signing keys are unreadable');
   }
 }
 

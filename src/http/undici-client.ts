@@ -36,7 +36,7 @@ const maxParsedUrls = 1024;
 
 /** A receiver may ask for hours of keep-alive, but load balancers drop idle connections after 60 s, silently. */
 const maxKeepAliveMs = 30_000;
-const maxHeaderBytes = 16_384;
+export const maxHeaderBytes = 16_384;
 
 const plainRoute: ConnectionRoute = { key: 'plain' };
 

@@ -23,9 +23,9 @@ const stateClass = 'WebhookState';
 const stateId = 'registry';
 
 /** How long a registration may hold the lock before another node takes it over. Registrations take milliseconds. */
-const lockLeaseMs = 10_000;
+export const lockLeaseMs = 10_000;
 /** How long a registration waits for the lock: longer than a dead node can hold it. */
-const lockWaitMs = 15_000;
+export const lockWaitMs = 15_000;
 
 /** How often a read of everything is repeated because a change was under way. */
 const maxReads = 5;

@@ -11,7 +11,7 @@ const secretKeys: ReadonlyMap<string, readonly string[]> = new Map([
 ]);
 
 /** Deeper values are not sent: JSON of such depth breaks receivers, and recursion here. */
-const maxDepth = 200;
+export const maxDepth = 200;
 
 export class RestEncoder {
   readonly #sdk: ParseSdk;

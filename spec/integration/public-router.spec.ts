@@ -1,0 +1,242 @@
+// The router beside Parse: public keys for everybody, metrics and health for the token, and the same below Parse.
+import express from 'express';
+import { once } from 'node:events';
+import { createServer, type Server } from 'node:http';
+import { Webhooks } from '../../src/index';
+import { describeOnEachDatabase, type FreshDatabase } from '../support/databases';
+import { startParseApplication, type ParseApplication } from '../support/parse-application';
+import { Reply, startWebhookReceiver, type WebhookReceiver } from '../support/webhook-receiver';
+
+const metricsToken = 'a-token-for-scrapers-only';
+
+interface Front {
+  readonly server: Server;
+  get(path: string, headers?: Readonly<Record<string, string>>): Promise<Response>;
+}
+
+/** An express app with nothing but the router, as a user mounts it. */
+async function mount(webhooks: Webhooks): Promise<Front> {
+  const server = createServer(express().use('/webhooks', webhooks.router())).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('the front has no port');
+  return {
+    server,
+    get: (path, headers = {}) =>
+      fetch(`http://127.0.0.1:${address.port}/webhooks${path}`, {
+        headers: { connection: 'close', ...headers },
+      }),
+  };
+}
+
+function close({ server }: Front): void {
+  server.close();
+  server.closeAllConnections();
+}
+
+const withToken = { authorization: `Bearer ${metricsToken}` };
+
+describeOnEachDatabase('the public router', database => {
+  let fresh: FreshDatabase;
+  let parse: ParseApplication;
+  let receiver: WebhookReceiver;
+  let front: Front;
+
+  beforeAll(async () => {
+    fresh = await database.create();
+    receiver = await startWebhookReceiver();
+    parse = await startParseApplication({
+      database: fresh,
+      webhooks: { metricsToken, breakerFailures: 2, breakerOpenMs: 600_000 },
+    });
+    front = await mount(parse.webhooks);
+  });
+
+  afterAll(async () => {
+    close(front);
+    await parse.stop();
+    await receiver.close();
+    await fresh.drop();
+  });
+
+  it('serves empty key sets before any hook needs a key, and keys as soon as one does', async () => {
+    expect(await (await front.get('/jwks.json')).json()).toEqual({ keys: [] });
+    expect(await (await front.get('/ed25519.json')).json()).toEqual({ publicKeys: [] });
+    await parse.registerHook({
+      functionName: 'keys',
+      url: receiver.on('/keys', () => ({ success: 1 })),
+      signatures: ['v1', 'v1a'],
+      bearer: { algorithm: 'ES256' },
+    });
+    expect(await (await front.get('/jwks.json')).json()).toMatchObject({
+      keys: [{ kty: 'EC', alg: 'ES256' }],
+    });
+    expect(await (await front.get('/ed25519.json')).json()).toMatchObject({
+      publicKeys: [expect.any(String)],
+    });
+  });
+
+  it('lets caches keep public keys for ten minutes', async () => {
+    for (const [path, type] of [
+      ['/jwks.json', /^application\/jwk-set\+json/],
+      ['/ed25519.json', /^application\/json/],
+    ] as const) {
+      const response = await front.get(path);
+      expect(response.status).toBe(200);
+      expect(response.headers.get('cache-control')).toBe('public, max-age=600');
+      expect(response.headers.get('content-type')).toMatch(type);
+      const etag = response.headers.get('etag') ?? '';
+      expect((await front.get(path, { 'if-none-match': etag, 'cache-control': 'max-age=0' })).status).toBe(
+        304,
+      );
+    }
+  });
+
+  it.each([
+    ['no header', {}],
+    ['another token', { authorization: 'Bearer another-token-of-some-length' }],
+    ['a longer token', { authorization: `Bearer ${metricsToken}x` }],
+    ['the beginning of the token', { authorization: `Bearer ${metricsToken.slice(0, -1)}` }],
+    ['no scheme', { authorization: metricsToken }],
+    ['Basic', { authorization: `Basic ${Buffer.from(`:${metricsToken}`).toString('base64')}` }],
+    ["Parse's master key", { 'x-parse-application-id': 'test-app', 'x-parse-master-key': 'test-master-key' }],
+  ])('answers 403 in JSON for metrics and health with %s', async (_what, headers) => {
+    // Routes of express match in any case and with a slash at the end; encoded letters do not.
+    for (const path of ['/metrics', '/health', '/METRICS', '/Health/', '/metrics/', '/metrics?token=x']) {
+      const response = await front.get(path, headers);
+      expect([path, response.status]).toEqual([path, 403]);
+      expect(await response.json()).toEqual({ code: 119, error: 'unauthorized: metricsToken is required' });
+    }
+    expect((await front.get('/%6detrics', headers)).status).toBeGreaterThanOrEqual(400);
+  });
+
+  it('answers 404 in JSON for everything else, hooks above all', async () => {
+    for (const path of ['/', '/hooks', '/hooks/functions/keys', '/keys/rotate', '/nothing']) {
+      const response = await front.get(path, withToken);
+      expect([path, response.status]).toEqual([path, 404]);
+      expect(await response.json()).toMatchObject({ code: 101 });
+    }
+  });
+
+  it('serves health with the token', async () => {
+    const response = await front.get('/health', withToken);
+    expect(response.status).toBe(200);
+    expect(await response.json()).toMatchObject({ status: 'ok', broken: [], openBreakers: [] });
+  });
+
+  it('serves the same routes below Parse for the master key, and for nobody else', async () => {
+    for (const path of ['/jwks.json', '/ed25519.json', '/metrics', '/health']) {
+      expect((await parse.master('GET', `/webhooks${path}`)).status).toBe(200);
+      expect(await parse.client('GET', `/webhooks${path}`)).toMatchObject({
+        status: 403,
+        body: { code: 119 },
+      });
+      expect(await parse.client('GET', `/webhooks${path}`, { headers: withToken })).toMatchObject({
+        status: 403,
+      });
+    }
+  });
+
+  it('counts calls by hook and outcome, failures by kind, those let pass, and shows open breakers', async () => {
+    const hooks = {
+      changes: [() => ({ success: 1 }), {}],
+      rejects: [() => ({ error: 'no' }), {}],
+      fails: [() => new Reply(500, 'oops'), {}],
+      passes: [() => new Reply(500, 'oops'), { failurePolicy: 'allow' }],
+    } as const;
+    for (const [name, [answer, settings]] of Object.entries(hooks)) {
+      await parse.registerHook({
+        className: `Metrics_${name}`,
+        triggerName: 'beforeSave',
+        url: receiver.on(`/${name}`, name === 'changes' ? () => ({ success: { a: 2 } }) : answer),
+        ...settings,
+      });
+    }
+    const save = (name: string) => parse.client('POST', `/classes/Metrics_${name}`, { body: { a: 1 } });
+    for (let n = 0; n < 3; n++) await save('changes');
+    for (let n = 0; n < 2; n++) expect((await save('rejects')).status).toBe(400);
+    for (let n = 0; n < 3; n++) expect((await save('fails')).body.code).toBe(141);
+    expect((await save('passes')).status).toBe(201);
+    const response = await front.get('/metrics', withToken);
+    expect(response.headers.get('content-type')).toMatch(/^text\/plain;.* version=0\.0\.4$/);
+    const lines = (await response.text()).split('\n');
+    for (const line of [
+      'parse_webhooks_call_duration_seconds_count{hook="beforeSave Metrics_changes",outcome="changed"} 3',
+      'parse_webhooks_call_duration_seconds_count{hook="beforeSave Metrics_rejects",outcome="rejected"} 2',
+      'parse_webhooks_call_duration_seconds_count{hook="beforeSave Metrics_fails",outcome="failed"} 3',
+      'parse_webhooks_call_failures_total{hook="beforeSave Metrics_fails",kind="status"} 2',
+      'parse_webhooks_call_failures_total{hook="beforeSave Metrics_fails",kind="breaker-open"} 1',
+      'parse_webhooks_failed_open_total{hook="beforeSave Metrics_passes"} 1',
+      'parse_webhooks_breaker_state{hook="beforeSave Metrics_fails"} 2',
+      'parse_webhooks_breaker_state{hook="beforeSave Metrics_changes"} 0',
+      'parse_webhooks_calls_in_flight{hook="beforeSave Metrics_changes"} 0',
+    ]) {
+      expect(lines).toContain(line);
+    }
+    expect(lines.join('\n')).not.toMatch(/whsec_|127\.0\.0\.1/);
+    const health = (await (await front.get('/health', withToken)).json()) as object;
+    expect(health).toMatchObject({ openBreakers: ['beforeSave Metrics_fails'] });
+  });
+
+  it('shows calls in flight while they are', async () => {
+    let answer = (): void => undefined;
+    const held = new Promise<void>(resolve => (answer = resolve));
+    const url = receiver.on('/held', async () => {
+      await held;
+      return { success: 1 };
+    });
+    await parse.registerHook({ functionName: 'held', url });
+    const calls = [1, 2].map(() => parse.client('POST', '/functions/held', { body: {} }));
+    await receiver.received('/held', 2);
+    const text = await (await front.get('/metrics', withToken)).text();
+    answer();
+    await Promise.all(calls);
+    expect(text).toContain('parse_webhooks_calls_in_flight{hook="function held"} 2');
+    const { body } = await parse.master('GET', '/webhooks/metrics');
+    expect(body).toContain('parse_webhooks_calls_in_flight{hook="function held"} 0');
+  });
+});
+
+describeOnEachDatabase('the public router without a metricsToken', database => {
+  it('answers 503 before the start and after the stop, during it no empty key set, and keeps metrics closed', async () => {
+    const fresh = await database.create();
+    const lines: number[] = [];
+    const closed = await mount(new Webhooks());
+    try {
+      const response = await closed.get('/jwks.json');
+      expect(response.status).toBe(503);
+      expect(await response.json()).toEqual({ code: 141, error: 'webhooks are not running' });
+      expect(response.headers.get('cache-control')).toBeNull();
+    } finally {
+      close(closed);
+    }
+    let front: Front | undefined;
+    const webhooksOf: { current?: Webhooks } = {};
+    const configure = jest.spyOn(Webhooks.prototype, 'configure');
+    const parse = await startParseApplication({
+      database: fresh,
+      parse: {
+        // Cloud code runs in the middle of the start.
+        cloud: async () => {
+          webhooksOf.current = configure.mock.contexts[0] as Webhooks;
+          front = await mount(webhooksOf.current);
+          lines.push((await front.get('/jwks.json')).status);
+        },
+      },
+    });
+    configure.mockRestore();
+    try {
+      expect(lines).toEqual([503]);
+      expect((await front?.get('/jwks.json'))?.status).toBe(200);
+      for (const headers of [{}, { authorization: 'Bearer ' }, { authorization: 'Bearer undefined' }]) {
+        expect((await front?.get('/metrics', headers))?.status).toBe(403);
+        expect((await front?.get('/health', headers))?.status).toBe(403);
+      }
+    } finally {
+      await parse.stop();
+    }
+    expect((await front?.get('/jwks.json'))?.status).toBe(503);
+    if (front) close(front);
+    await fresh.drop();
+  });
+});
