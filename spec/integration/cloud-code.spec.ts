@@ -135,8 +135,21 @@ describeOnEachDatabase('Cloud Code and a hook on one class', database => {
     expect(await stored(body.objectId)).not.toHaveProperty('gone');
   });
 
+  it('gives what cloud code returns without a promise no meaning, as without a hook', async () => {
+    Cloud.beforeSave(className, () => ({ object: { other: 1 } }));
+    const without = await save({ a: 1 });
+    await hook('beforeSave', () => ({ success: true }));
+    const hooked = await save({ a: 1 });
+    for (const { body } of [without, hooked]) {
+      const object = await stored(body.objectId);
+      expect(object).toMatchObject({ a: 1 });
+      expect(object).not.toHaveProperty('other');
+    }
+  });
+
   it('takes the object that cloud code returns for the change', async () => {
-    Cloud.beforeSave(className, ({ object }) => ({
+    // In a promise: what a beforeSave returns otherwise counts for nothing, with a hook or without.
+    Cloud.beforeSave(className, async ({ object }) => ({
       object: { ...object.toJSON(), returned: { __type: 'Date', iso: '2020-01-01T00:00:00.000Z' } },
     }));
     await hook('beforeSave', ({ body }) => ({ success: { ...body.object, hook: true } }));

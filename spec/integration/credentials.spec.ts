@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:https';
 import { join } from 'node:path';
-import type { TLSSocket } from 'node:tls';
+import { TLSSocket } from 'node:tls';
 import type { WebhooksOptions } from '../../src/index';
 import { describeOnDatabase, describeOnEachDatabase, type FreshDatabase } from '../support/databases';
 import { readRawRows } from '../support/hook-rows';
@@ -28,6 +28,11 @@ interface TlsReceiver {
   close(): Promise<void>;
 }
 
+/** Of a client without a certificate node gives an empty object, whatever its types say. */
+function commonNameOf({ subject }: { readonly subject?: { readonly CN?: unknown } }): unknown {
+  return subject?.CN;
+}
+
 /** An https server that answers every call and, if asked to, lets only clients of its own CA in. */
 async function startTlsReceiver(options: {
   readonly certificate: 'trusted' | 'self-signed';
@@ -44,8 +49,9 @@ async function startTlsReceiver(options: {
       rejectUnauthorized: options.asksForCertificates,
     },
     (request, response) => {
-      const { subject } = (request.socket as TLSSocket).getPeerCertificate();
-      const name: unknown = (subject as { CN?: unknown } | undefined)?.CN;
+      const { socket } = request;
+      if (!(socket instanceof TLSSocket)) throw new TypeError('the connection is not TLS');
+      const name = commonNameOf(socket.getPeerCertificate());
       clients.push(typeof name === 'string' ? name : undefined);
       request.resume().once('end', () => response.end('{"success": 1}'));
     },
@@ -474,20 +480,20 @@ describeOnEachDatabase('the network policy', database => {
     });
   });
 
-  it.each([
-    [{ allow: ['10.1.0.0/8'] }],
-    [{ deny: 'localhost' }],
-    [{ ports: [70_000] }],
-    [{ allowPrivate: 'no' }],
-    [{ denied: [] }],
-  ])('of a hook is refused as %j', async network => {
+  it('of a hook is refused when it is malformed', async () => {
+    const malformed = [
+      { allow: ['10.1.0.0/8'] },
+      { deny: 'localhost' },
+      { ports: [70_000] },
+      { allowPrivate: 'no' },
+      { denied: [] },
+    ];
     await withServer({}, async parse => {
-      expect(
-        await register(parse, { functionName: 'f', url: 'https://example.com/', network }),
-      ).toMatchObject({
-        status: 400,
-        body: { code: 143, error: expect.stringMatching(/^network/) },
-      });
+      for (const network of malformed) {
+        expect(
+          await register(parse, { functionName: 'f', url: 'https://example.com/', network }),
+        ).toMatchObject({ status: 400, body: { code: 143, error: expect.stringMatching(/^network/) } });
+      }
     });
   });
 });

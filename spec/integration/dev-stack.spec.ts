@@ -168,6 +168,8 @@ describe('npm start', () => {
       message: 'a puppy needs a name',
     });
     await expect(Parse.Cloud.run('puppyNames')).resolves.toEqual(['REX']);
+    const keys = await fetch(new URL('/webhooks/ed25519.json', stack.parse));
+    expect(await keys.json()).toEqual({ publicKeys: [] });
     expect(stack.program.stdout).toContain('receiver: POST /puppy -> 200 {"success":{"name":"REX"}}');
   });
 

@@ -98,6 +98,8 @@ async function expectSaveThroughHook(serverUrl: string): Promise<void> {
     headers: { 'X-Parse-Application-Id': keys.appId },
   });
   expect(await stored.json()).toMatchObject({ results: [{ name: 'REX', age: 2 }] });
+  // The public router stands beside Parse and asks for no key.
+  expect(await (await fetch(new URL('/webhooks/jwks.json', serverUrl))).json()).toEqual({ keys: [] });
 }
 
 describeOnDatabase('postgres', 'an example of the documentation', database => {

@@ -413,8 +413,13 @@ describeOnEachDatabase('secrets of hooks and the key they are kept with', databa
           functionName: 'sealed',
           url: receiver.on('/f', () => ({ success: 2 })),
           headers: { 'X-Key': 'new-secret' },
+          secret: `whsec_${Buffer.alloc(32, 1).toString('base64')}`,
         },
-        { functionName: 'plain', url: receiver.on('/f', () => ({ success: 2 })) },
+        {
+          functionName: 'plain',
+          url: receiver.on('/f', () => ({ success: 2 })),
+          secret: `whsec_${Buffer.alloc(32, 2).toString('base64')}`,
+        },
       ],
     };
     const parse = await startParseApplication({ database: fresh, webhooks });

@@ -197,6 +197,9 @@ describeOnDatabase('postgres', 'a receiver that hangs', database => {
       `isolation, ${what}: p50 ${before.p50Ms.toFixed(2)} and ${during.p50Ms.toFixed(2)} ms, ` +
         `p99 ${before.p99Ms.toFixed(2)} and ${during.p99Ms.toFixed(2)} ms, ratio ${ratio.toFixed(2)}\n`,
     );
+    // The aim is 1.1. Measured twice on two shared cores, all in one process: 0.82 and 0.70 with the breaker, 0.98 and
+    // 0.83 without, while other load held the p99 itself between 4 and 31 ms. With eight times as many calls to the
+    // other receiver: 1.05 and 1.06 with the breaker, 1.34 and 1.29 without. The bound leaves room for such noise.
     expect(ratio).toBeLessThan(1.5);
   });
 });

@@ -88,6 +88,8 @@ describeOnDatabase('postgres', 'the receiver of README.md', database => {
         expect(saved).toMatchObject({ status: 201, body: { name: 'Spot' } });
         const stored = await parse.client('GET', `/classes/${className}/${saved.body.objectId}`);
         expect(stored.body).toMatchObject({ name: 'Spot', colour: 'red' });
+        const nameless = await parse.client('POST', `/classes/${className}`, { body: { age: 1 } });
+        expect(nameless).toMatchObject({ status: 201, body: { name: '' } });
         const refused = await parse.client('POST', `/classes/${className}`, {
           body: { name: 'Spot', age: -1 },
         });

@@ -17,6 +17,9 @@ function cloud({ Cloud }: Sdk): void {
   Cloud.beforeSave('Guarded', () => undefined, { requireUser: true });
 }
 
+/** Shown at creation, and never again. */
+const secret: unknown = expect.stringMatching(/^whsec_/);
+
 describeOnEachDatabase('a hook beside cloud code', database => {
   let fresh: FreshDatabase;
   let receiver: WebhookReceiver;
@@ -55,7 +58,7 @@ describeOnEachDatabase('a hook beside cloud code', database => {
   it('warns when cloud code has a function of that name, and takes precedence', async () => {
     const warning = 'a cloudcode function with name: own already exists';
     const created = await parse.registerHook({ functionName: 'own', url });
-    expect(created.body).toEqual({ functionName: 'own', url, warning });
+    expect(created.body).toEqual({ functionName: 'own', url, warning, secret });
     const edited = await parse.master('PUT', '/hooks/functions/own', { body: { url: fromWebhook } });
     expect(edited.body).toEqual({ functionName: 'own', url: fromWebhook, warning });
     expect((await parse.master('GET', '/hooks/functions')).body).toEqual([
@@ -79,6 +82,7 @@ describeOnEachDatabase('a hook beside cloud code', database => {
       ...trigger,
       url: trailUrl,
       warning,
+      secret,
     });
     expect(await trailOf()).toEqual(['cloud', 'webhook']);
     expect((await parse.removeHook(trigger)).body).toEqual(trigger);

@@ -141,6 +141,9 @@ const settings: readonly Case[] = [
   [{ className: 'Puppy', triggerName: 'beforeFind', url, changed: ['a'] }, 'changed', 'beforeFind Puppy'],
 ];
 
+/** Shown at creation, and never again. */
+const secret: unknown = expect.stringMatching(/^whsec_/);
+
 describeOnEachDatabase('the registration of a hook', database => {
   let fresh: FreshDatabase;
   let parse: ParseApplication;
@@ -226,11 +229,11 @@ describeOnEachDatabase('the registration of a hook', database => {
       ['Puppy', 'afterEvent'],
     ] as const) {
       const hook = { className, triggerName, url };
-      expect((await parse.registerHook(hook)).body).toEqual(hook);
+      expect((await parse.registerHook(hook)).body).toEqual({ ...hook, secret });
       expect((await parse.removeHook(hook)).status).toBe(200);
     }
     const unicode = { functionName: 'größe_1-ü', url };
-    expect((await parse.registerHook(unicode)).body).toEqual(unicode);
+    expect((await parse.registerHook(unicode)).body).toEqual({ ...unicode, secret });
     expect((await parse.removeHook(unicode)).status).toBe(200);
   });
 });

@@ -154,7 +154,12 @@ describeOnEachDatabase('the hooks REST API', database => {
     const created = await parse.master('POST', '/hooks/functions', {
       body: { functionName: 'extra', url, colour: 'red', timeoutMs: 100 },
     });
-    expect(created.body).toEqual({ functionName: 'extra', url, secret });
+    expect(created.body).toEqual({
+      functionName: 'extra',
+      url,
+      secret,
+      warning: 'unknown field "colour" ignored',
+    });
     await parse.removeHook({ functionName: 'extra' });
   });
 

@@ -9,6 +9,9 @@ import { startWebhookReceiver, type WebhookReceiver } from '../support/webhook-r
 const url = 'https://example.com/hook';
 const newUrl = 'https://example.com/new';
 
+/** Shown at creation, and never again. */
+const secret: unknown = expect.stringMatching(/^whsec_/);
+
 describeOnEachDatabase('the rows of hooks', database => {
   let fresh: FreshDatabase;
   let parse: ParseApplication;
@@ -180,6 +183,7 @@ describeOnEachDatabase('a registration while the database goes away', database =
     expect((await parse.master('POST', '/hooks/functions', { body: hook })).body).toEqual({
       functionName: 'cut',
       url: hook.url,
+      secret,
     });
     expect(performance.now() - mendedAt).toBeLessThan(boundMs);
     expect(await inForce()).toEqual({ result: 'called' });

@@ -4,6 +4,7 @@ import express from 'express';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { Webhook } from 'standardwebhooks';
+import { createSampleReceiver } from '../../src/dev/sample-receiver';
 import { verify } from '../../src/receiver';
 import { describeOnEachDatabase, type FreshDatabase } from '../support/databases';
 import { insertHookRows, readRawRows } from '../support/hook-rows';
@@ -230,6 +231,24 @@ describeOnEachDatabase('signatures', database => {
     expect(isSignedWith(await callOf('builtInFunction', '/built-in'), body.secret)).toBe(true);
   });
 
+  it('are what the sample receiver believes when it knows the secret', async () => {
+    const [secret, other] = [secretOf(50), secretOf(51)];
+    const sample = createSampleReceiver('test-webhook-key', () => undefined, [secret]).listen(0, '127.0.0.1');
+    await once(sample, 'listening');
+    const address = sample.address();
+    const url = `http://127.0.0.1:${typeof address === 'object' ? address?.port : ''}/hello`;
+    try {
+      await parse.registerHook({ functionName: 'sampled', url, secret });
+      await parse.registerHook({ functionName: 'doubted', url, secret: other });
+      const run = (name: string) => parse.client('POST', `/functions/${name}`, { body: { name: 'Ann' } });
+      expect((await run('sampled')).body).toEqual({ result: 'Hello, Ann!' });
+      expect((await run('doubted')).body).toMatchObject({ code: 141 });
+    } finally {
+      sample.close();
+      sample.closeAllConnections();
+    }
+  });
+
   describe('after a rotation', () => {
     it('are of the new secret and of those before, newest first', async () => {
       const { name, answer } = await register();
@@ -449,7 +468,7 @@ describeOnEachDatabase('signatures', database => {
       const [old = ''] = await publicKeys();
       expect(await parse.master('POST', '/webhooks/keys/rotate', { body: { key: 'ed25519' } })).toMatchObject(
         {
-          status: 200,
+          status: 201,
         },
       );
       const keys = await publicKeys();

@@ -53,7 +53,8 @@ module.exports = class {
       '',
       ...(this.services.length > 0 ? [describeServices(this.services, this.results)] : []),
       ...this.failures.map(failure => `failed: ${failure}`),
-      `${numPassedTests} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`,
+      ...(skipped > 0 ? [`skipped: ${skipped}`] : []),
+      `${numPassedTests} passed, ${failed} failed`,
     ];
     this.output.write(`${lines.join('\n')}\n`);
   }

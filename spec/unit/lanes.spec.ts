@@ -1,7 +1,9 @@
 // One lane per hook and URL, and what is said of them.
+import { HookCaller } from '../../src/blocking/hook-caller';
 import { Lanes } from '../../src/blocking/lanes';
 import type { HookSettings } from '../../src/hooks/hook-settings';
 import { installHook, type InstalledHook } from '../../src/hooks/installed-hook';
+import type { ExchangeClient, ExchangeRequest, ExchangeResult } from '../../src/http/exchange';
 import { laneDefaults, type Finding } from '../../src/http/lane';
 import { ManualClock } from '../support/manual-clock';
 
@@ -125,5 +127,112 @@ describe('Lanes', () => {
     expect(lines).toEqual([
       'warn webhook beforeSave A: too many calls are in flight, calls are answered by its failurePolicy',
     ]);
+  });
+});
+
+/** A client of the exchange's contract whose exchanges end when the test says so. */
+class HeldClient implements ExchangeClient {
+  readonly requests: ExchangeRequest[] = [];
+  readonly #held: ((result: ExchangeResult) => void)[] = [];
+
+  exchange(request: ExchangeRequest): Promise<ExchangeResult> {
+    this.requests.push(request);
+    return new Promise(resolve => this.#held.push(resolve));
+  }
+
+  async close(): Promise<void> {
+    // Holds nothing open.
+  }
+
+  timeOut(): void {
+    const more = { failure: 'timeout', phase: 'first-byte', detail: '', durationMs: 1, tries: 1 } as const;
+    for (const resolve of this.#held.splice(0)) resolve({ kind: 'failure', ...more });
+  }
+}
+
+function setUpCaller() {
+  const clock = new ManualClock();
+  const client = new HeldClient();
+  const lines: string[] = [];
+  const log = (line: string): void => void lines.push(line);
+  const caller = new HookCaller({
+    client,
+    clock,
+    logger: { info: log, warn: log, error: log },
+    senders: { of: () => ({ route: { key: 'plain' }, headers: () => ({}) }) },
+    lane: { ...laneDefaults, failuresToOpen: 2 },
+  });
+  const call = (hook: InstalledHook, leftMs: number): Promise<unknown> =>
+    caller.call(
+      hook,
+      () => ({ fields: { triggerName: 'beforeSave', object: {}, master: false }, depth: 1 }),
+      clock.monotonicMs() + leftMs,
+      () => ({ kind: 'unchanged' }),
+    );
+  return { clock, client, caller, call, lines };
+}
+
+describe('a blocking call in its lane', () => {
+  const narrow = hookAt('http://a.test/', 'A', { maxInFlight: 1 });
+
+  it('is not sent when the client has no time left while it waits, and the receiver is not blamed', async () => {
+    const { clock, client, caller, call } = setUpCaller();
+    const first = call(narrow, 8000);
+    const second = call(narrow, 100);
+    clock.advance(100);
+    expect(await second).toEqual({
+      kind: 'refused',
+      code: 124,
+      message: 'webhook beforeSave A failed: timed out',
+    });
+    client.timeOut();
+    await first;
+    expect(client.requests).toHaveLength(1);
+    expect(caller.laneOf(narrow)).toEqual({ breaker: 'closed', inFlight: 0 });
+  });
+
+  it('is refused as busy after its wait, with no log line of its own', async () => {
+    const { clock, client, call, lines } = setUpCaller();
+    const first = call(narrow, 8000);
+    const others = Array.from({ length: 10 }, () => call(narrow, 8000));
+    clock.advance(laneDefaults.maxWaitMs);
+    expect(await Promise.all(others)).toEqual(
+      Array(10).fill({
+        kind: 'refused',
+        code: 141,
+        message: 'webhook beforeSave A failed: too many calls are in flight',
+      }),
+    );
+    expect(lines).toHaveLength(1);
+    client.timeOut();
+    await first;
+  });
+
+  it('has what its wait left of timeoutMs', async () => {
+    const { clock, client, call } = setUpCaller();
+    const first = call(narrow, 8000);
+    const second = call(narrow, 8000);
+    clock.advance(200);
+    client.timeOut();
+    await first;
+    expect(client.requests.map(({ timeoutMs }) => timeoutMs)).toEqual([5000, 4800]);
+    client.timeOut();
+    await second;
+  });
+
+  it.each([
+    ['does not count when it had less than 200 ms because others had used the time', 5000, 199, 'closed'],
+    ['counts when it had 200 ms', 5000, 200, 'open'],
+    ['counts when the hook asks for no more', 50, 8000, 'open'],
+  ] as const)('that times out %s', async (_what, timeoutMs, leftMs, breaker) => {
+    const { client, caller, call } = setUpCaller();
+    const hook = hookAt('http://a.test/', 'A', { timeoutMs });
+    for (let i = 0; i < 4; i++) {
+      const calling = call(hook, leftMs);
+      client.timeOut();
+      await calling;
+    }
+    expect(caller.laneOf(hook).breaker).toBe(breaker);
+    expect(client.requests).toHaveLength(breaker === 'open' ? 2 : 4);
   });
 });

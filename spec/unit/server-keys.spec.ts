@@ -44,7 +44,7 @@ describe('the keys of a server', () => {
     keys.use(text);
     const ring = keys.ring;
     expect(ring).not.toBe(empty);
-    keys.use(`${text}`);
+    keys.use(text.slice());
     expect(keys.ring).toBe(ring);
     keys.use(await keys.rotated(text, 'ed25519'));
     expect(keys.ring.ed25519.map(({ text: each }) => each)[1]).toBe(ring.ed25519[0]?.text);

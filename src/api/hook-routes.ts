@@ -57,7 +57,7 @@ export function createHookRoutes({ registry, laneOf }: HookRoutesParts): Router 
     });
     router.post(`${path}/secret/rotate`, async (request, response) => {
       const { hook, secret } = await registry.rotateSecret(targetOf(request), rotationOf(request));
-      response.json({ ...show(hook), secret });
+      response.status(201).json({ ...show(hook), secret });
     });
     router.delete(path, async (request, response) => {
       await registry.remove(rowNameOf(request));

@@ -6,7 +6,6 @@ const statusOf: Partial<Record<ErrorCode, number>> = {
   UNKNOWN_HOOK: 404,
   HOOK_NOT_FOUND: 404,
   READ_ONLY: 403,
-  STORE_BUSY: 503,
 };
 
 /** What Parse Server's middlewares put on a request (lib/middlewares.js handleParseHeaders). */

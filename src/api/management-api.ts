@@ -29,7 +29,7 @@ export function createManagementApi(parts: ManagementApiParts): RequestHandler {
       );
     }
     await parts.rotateKey(key);
-    response.json({});
+    response.status(201).json({});
   });
   router.use(
     '/webhooks',

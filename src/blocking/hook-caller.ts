@@ -312,9 +312,14 @@ function isLoggedByOthers(failure: FailureKind): boolean {
   return failure === 'breaker-open' || failure === 'busy' || failure === 'aborted';
 }
 
-/** Settings that cannot be read might have said "reject": never open by accident. */
+/**
+ * What `allow` never lets pass: settings that cannot be read might have said "reject", and what a client can bring about
+ * by itself (a depth it claims, an object too large or too deep to send) would let it past the hook.
+ */
+const neverOpen: readonly FailureKind[] = ['settings', 'loop', 'request', 'request-too-large'];
+
 function isFailedOpen(hook: InstalledHook, failure: FailureKind): boolean {
-  return hook.blocking && hook.settings.failurePolicy === 'allow' && failure !== 'settings';
+  return hook.blocking && hook.settings.failurePolicy === 'allow' && !neverOpen.includes(failure);
 }
 
 function judge<T>(

@@ -4,7 +4,7 @@
 // It believes who knows Parse Server's webhook key and, when it was told the hooks' secret, signs with that.
 import { timingSafeEqual } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server } from 'node:http';
-import { createVerifier, VerificationError, type Verifier } from '../receiver';
+import { createVerifier, VerificationError, type Verifier } from '../receiver/index';
 
 const maxBodyBytes = 1024 * 1024;
 

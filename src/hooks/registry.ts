@@ -481,6 +481,12 @@ function parseHook(declaration: Declaration): Hook {
 
 const hookFieldNames = ['functionName', 'className', 'triggerName', 'url', 'secret'];
 
+/** Fields of a REST body that mean nothing here; those that SDKs add to every body are Parse Server's to take out. */
+export function unknownFields(declaration: Declaration): readonly string[] {
+  const known: readonly string[] = [...hookFieldNames, ...settingNames];
+  return Object.keys(declaration).filter(name => !known.includes(name));
+}
+
 /** What of a REST body is settings. The built-in drops unknown fields silently; our own routes refuse them. */
 function settingsOf(declaration: Declaration, extras: 'refuse-unknown' | 'drop-unknown'): Declaration {
   const rest = Object.entries(declaration).filter(([name]) => !hookFieldNames.includes(name));

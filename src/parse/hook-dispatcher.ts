@@ -45,7 +45,7 @@ export class HookDispatcher {
     const { className, triggerName } = target;
     const operation = { request: request.config, className, triggerName, nests: cloud !== undefined };
     return this.#parts.deadline.run(operation, async deadlineAt =>
-      this.#trigger({ hook, target, request, deadlineAt, left: cloud && (await cloud(request)) }),
+      this.#trigger({ hook, target, request, deadlineAt, left: await leftBy(cloud, triggerName, request) }),
     );
   }
 
@@ -197,7 +197,7 @@ export class HookDispatcher {
     changedKeys?: readonly string[],
   ): Promise<Exclude<Verdict<T>, { kind: 'refused' }>> {
     const { hook, request, deadlineAt } = call;
-    const prepare = (): HookCall => this.#prepare(request, fields(), changedKeys);
+    const prepare = (): HookCall => this.#prepare(hook, request, fields(), changedKeys);
     const verdict = await this.#parts.caller.call(hook, prepare, deadlineAt, interpret);
     if (verdict.kind === 'refused') throw new this.#parts.sdk.Error(verdict.code, verdict.message);
     return verdict;
@@ -217,14 +217,40 @@ export class HookDispatcher {
         const { target } = hook.hook;
         const onFile = target.kind === 'trigger' && target.className === '@File';
         const built = onFile ? fields.ofFile(hook, request) : fields.ofObject(hook, request);
-        return this.#prepare(request, built, built.update && Object.keys(built.update));
+        return this.#prepare(hook, request, built, built.update && Object.keys(built.update));
       });
     }
   }
 
-  #prepare(request: ParseRequest, fields: CallFields, changedKeys: readonly string[] | undefined): HookCall {
-    return { fields, depth: this.#parts.depth.next(request.headers), ...(changedKeys && { changedKeys }) };
+  #prepare(
+    hook: InstalledHook,
+    request: ParseRequest,
+    fields: CallFields,
+    changedKeys: readonly string[] | undefined,
+  ): HookCall {
+    const depth = this.#parts.depth.next({
+      headers: request.headers,
+      isMaster: request.master === true,
+      isBlocking: hook.blocking,
+    });
+    return { fields, depth, ...(changedKeys && { changedKeys }) };
   }
+}
+
+/** Runs the application's own trigger. Of a beforeSave, Parse Server takes only what comes in a promise (maybeRunTrigger). */
+async function leftBy(
+  cloud: CloudHandler | undefined,
+  triggerName: string,
+  request: ParseRequest,
+): Promise<unknown> {
+  if (!cloud) return undefined;
+  const left = cloud(request);
+  if (triggerName === 'beforeSave' && !isThenable(left)) return undefined;
+  return await left;
+}
+
+function isThenable(value: unknown): boolean {
+  return typeof (value as { then?: unknown } | null | undefined)?.then === 'function';
 }
 
 interface TriggerCall {

@@ -4,7 +4,8 @@ import { WebhookError } from '../errors';
 import { hookFields, hookKey, parseRowName, type HookFields, type RowName } from '../hooks/hook';
 import type { HookStore } from '../hooks/hook-store';
 import type { InstalledHook } from '../hooks/installed-hook';
-import type { HookRegistry } from '../hooks/registry';
+import { describe } from '../hooks/hook-settings';
+import { unknownFields, type HookRegistry } from '../hooks/registry';
 import { parseTarget } from '../hooks/validate-hook';
 import { isJsonObject } from '../shared/json';
 import type { HooksController, HooksRouterPrototype, HooksRouterRequest, ParseSdk } from './internals';
@@ -21,25 +22,26 @@ type ShownHook = HookFields & { readonly warning?: string };
 
 export function createHooksController(parts: ControllerParts): HooksController {
   const { registry, store, sdk } = parts;
-  const shown = (hook: InstalledHook): ShownHook => {
-    const { target } = hook.hook;
-    const fields = hookFields(hook.hook);
-    if (!parts.hasCloudCode(target)) return fields;
-    return {
-      ...fields,
-      warning:
-        target.kind === 'function'
-          ? `a cloudcode function with name: ${target.functionName} already exists`
-          : `${target.triggerName} trigger already defined for class ${target.className} in cloud code`,
-    };
+  const cloudCodeWarning = ({ hook: { target } }: InstalledHook): string[] => {
+    if (!parts.hasCloudCode(target)) return [];
+    return target.kind === 'function'
+      ? [`a cloudcode function with name: ${target.functionName} already exists`]
+      : [`${target.triggerName} trigger already defined for class ${target.className} in cloud code`];
+  };
+  const shown = (hook: InstalledHook, warnings: readonly string[] = []): ShownHook => {
+    const warning = [...cloudCodeWarning(hook), ...warnings].join('; ');
+    return { ...hookFields(hook.hook), ...(warning !== '' && { warning }) };
   };
   return {
     // The built-in would install its own senders here; ours come in when cloud code starts.
     load: async () => undefined,
     createHook: body =>
       asParseError(sdk, async () => {
-        const { hook, secret } = await registry.create(fieldsOf(body), 'drop-unknown');
-        return { ...shown(hook), secret };
+        const fields = fieldsOf(body);
+        const { hook, secret } = await registry.create(fields, 'drop-unknown');
+        // The built-in drops them without a word, and a misspelt setting with them.
+        const ignored = unknownFields(fields).map(name => `unknown field ${describe(name)} ignored`);
+        return { ...shown(hook, ignored), secret };
       }),
     updateHook: hook =>
       asParseError(sdk, async () => {

@@ -31,6 +31,8 @@ export interface TriggersModule {
   readonly removeTrigger: (type: string, className: string, applicationId: string) => void;
   readonly getFunction: (name: string, applicationId: string) => CloudHandler | undefined;
   readonly getTrigger: (className: string, type: string, applicationId: string) => CloudHandler | undefined;
+  /** `name` is a function's, or `type.className`. */
+  readonly getValidator: (name: string, applicationId: string) => unknown;
   _unregisterAll: () => void;
 }
 
@@ -99,7 +101,6 @@ export interface ParseSdk {
   readonly GeoPoint: Constructor<{ toJSON(): unknown }>;
   readonly Polygon: Constructor<{ toJSON(): unknown }>;
   readonly Relation: Constructor<{ toJSON(): unknown }>;
-  readonly Server: ParseServerConfig;
   readonly applicationId: string;
   _decode(key: string | undefined, value: unknown): unknown;
 }
@@ -155,6 +156,8 @@ export interface ParseInternals {
   readonly triggers: TriggersModule;
   readonly hooksRouter: HooksRouterPrototype;
   readonly sdk: ParseSdk;
+  /** The configuration of an application that has been constructed (lib/Config.js). */
+  readonly configOf: (applicationId: string) => ParseServerConfig;
   /** `match` of the router package's Layer, which parse-server's PromiseRouter calls. */
   readonly layerMatch: () => unknown;
   readonly routerVersion: string;
@@ -172,15 +175,24 @@ export function loadInternals(): ParseInternals {
     'addConnectTrigger',
     'removeFunction',
     'removeTrigger',
+    'getFunction',
+    'getTrigger',
+    'getValidator',
+    '_unregisterAll',
   ] as const) {
     if (typeof triggers[name] !== 'function') throw moved(`triggers.${name}`);
   }
+  loadLogging(fromServer);
   const router = attempt(
     'parse-server/lib/Routers/HooksRouter',
     () => fromServer('./Routers/HooksRouter') as { HooksRouter?: { prototype?: HooksRouterPrototype } },
   );
   const hooksRouter = router.HooksRouter?.prototype;
   if (typeof hooksRouter?.handleDelete !== 'function') throw moved('HooksRouter.handleDelete');
+  const Config = attempt(
+    'parse-server/lib/Config',
+    () => fromServer('./Config') as { get(applicationId: string): Partial<ParseServerConfig> | undefined },
+  );
   const Layer = attempt(
     'router/lib/layer',
     () =>
@@ -195,11 +207,46 @@ export function loadInternals(): ParseInternals {
   return {
     triggers,
     hooksRouter,
+    configOf: applicationId => {
+      const config = Config.get(applicationId);
+      if (!config?.hooksController || !config.database || !config.loggerController) throw moved('Config');
+      return config as ParseServerConfig;
+    },
     sdk: attempt('parse/node', () => fromServer('parse/node') as ParseSdk),
     layerMatch: () => new Layer('/a', {}, () => undefined).match('/a'),
     routerVersion: versionOf(fromServer, 'router'),
     serverVersion: versionOf(fromServer, '..'),
   };
+}
+
+/**
+ * Runs a registration in lib/triggers.js without its warning "Duplicate cloud functions exist". It cannot be had
+ * otherwise: nothing there takes a validator away, and one that is replaced by itself counts as a duplicate.
+ */
+export function withoutWarnings(register: () => void): void {
+  const fromHere = createRequire(__filename);
+  const { getLogger, setLogger } = loadLogging(createRequire(fromHere.resolve('parse-server')));
+  const logger = getLogger();
+  setLogger(Object.create(logger, { warn: { value: () => undefined } }) as object);
+  try {
+    register();
+  } finally {
+    setLogger(logger);
+  }
+}
+
+/** parse-server lib/logger.js. */
+interface LoggingModule {
+  readonly getLogger: () => object;
+  readonly setLogger: (logger: object) => void;
+}
+
+function loadLogging(fromServer: NodeJS.Require): LoggingModule {
+  const logging = attempt('parse-server/lib/logger', () => fromServer('./logger') as LoggingModule);
+  for (const name of ['getLogger', 'setLogger'] as const) {
+    if (typeof logging[name] !== 'function') throw moved(`logger.${name}`);
+  }
+  return logging;
 }
 
 function attempt<T>(what: string, load: () => T): T {

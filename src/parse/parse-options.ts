@@ -38,6 +38,11 @@ function isModulePackage(): boolean {
   return (createRequire(__filename)(packagePath) as { type?: string }).type === 'module';
 }
 
+/** True for a request with the master key (lib/middlewares.js sets `auth`). */
+export function isMasterRequest(request: Request): boolean {
+  return (request as Request & { auth?: { isMaster?: boolean } }).auth?.isMaster === true;
+}
+
 /** Puts `middleware` before the application's own requestContextMiddleware. */
 export function chain(middleware: Middleware, own: unknown): Middleware {
   if (own === undefined || own === null) return middleware;

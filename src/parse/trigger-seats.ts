@@ -1,6 +1,7 @@
 // One seat per function or (class, trigger): the cloud code that stands there, and whether a hook does too.
 // Parse Server sees one stable dispatcher per seat, so hooks come and go without touching cloud code or validators.
-import type { CloudHandler, ParseRequest, TriggersModule } from './internals';
+import { withoutWarnings, type CloudHandler, type ParseRequest, type TriggersModule } from './internals';
+import { TriggerInterceptor, type Registrar } from './trigger-interceptor';
 import { hookKey, type RowName } from '../hooks/hook';
 
 /** Runs what stands on a seat. `cloud` is the application's own handler, if it has one. */
@@ -10,12 +11,18 @@ export type Dispatch = (
   cloud: CloudHandler | undefined,
 ) => Promise<unknown>;
 
-interface Seat {
-  readonly target: RowName;
+/** What the application registered. */
+interface CloudCode {
   cloud: CloudHandler | undefined;
-  /** The application's validator says `skipWithMasterKey`. */
-  masterSkipsCloud: boolean;
+  /** As it was given: a function or an object. */
+  validator: unknown;
+}
+
+interface Seat extends CloudCode {
+  readonly target: RowName;
   hooked: boolean;
+  /** What was put into lib/triggers.js for it. */
+  dispatcher: CloudHandler | undefined;
 }
 
 /** The answer object of cloud functions with two parameters (parse-server lib/Routers/FunctionsRouter.js). */
@@ -23,50 +30,32 @@ interface ExpressStyleResponse {
   success(result: unknown): void;
 }
 
-export class TriggerSeats {
+/** Leads from a dispatcher that stands in lib/triggers.js to the cloud code below it. */
+const seatOfDispatcher = new WeakMap<CloudHandler, Readonly<Seat>>();
+
+export class TriggerSeats implements Registrar {
   readonly #applicationId: string;
   readonly #triggers: TriggersModule;
-  readonly #original: TriggersModule;
   readonly #dispatch: Dispatch;
   readonly #seats = new Map<string, Seat>();
+  #interceptor: TriggerInterceptor | undefined;
+  /** Seats of the same application, whose hooks stay in force until the first ones here are. */
+  #predecessor: TriggerSeats | undefined;
   #cloudPhase = false;
 
   constructor(applicationId: string, triggers: TriggersModule, dispatch: Dispatch) {
     this.#applicationId = applicationId;
     this.#triggers = triggers;
-    this.#original = { ...triggers };
     this.#dispatch = dispatch;
   }
 
-  /**
-   * Replaces the registration functions of lib/triggers.js in place. Parse.Cloud.* and the built-in hooks controller
-   * call them through the module, so every registration of this application passes here; others pass through.
-   */
+  /** From now on every registration of this application comes here, and no more to earlier seats of the same one. */
   intercept(): void {
-    const original = this.#original;
-    const mine = (applicationId: string | undefined): boolean => applicationId === this.#applicationId;
-    this.#triggers.addFunction = (name, handler, validator, applicationId) => {
-      if (mine(applicationId)) this.#register({ kind: 'function', functionName: name }, handler, validator);
-      else original.addFunction(name, handler, validator, applicationId);
-    };
-    this.#triggers.addTrigger = (type, className, handler, applicationId, validator) => {
-      const target = { kind: 'trigger', className, triggerName: type } as const;
-      if (mine(applicationId)) this.#register(target, handler, validator);
-      else original.addTrigger(type, className, handler, applicationId, validator);
-    };
-    this.#triggers.addConnectTrigger = (type, handler, applicationId, validator) => {
-      const target = { kind: 'trigger', className: '@Connect', triggerName: type } as const;
-      if (mine(applicationId)) this.#register(target, handler, validator);
-      else original.addConnectTrigger(type, handler, applicationId, validator);
-    };
-    this.#triggers._unregisterAll = () => {
-      original._unregisterAll();
-      for (const seat of this.#seats.values()) {
-        seat.cloud = undefined;
-        seat.masterSkipsCloud = false;
-        if (seat.hooked) this.#sit(seat, undefined);
-      }
-    };
+    const interceptor = TriggerInterceptor.of(this.#triggers);
+    const before = interceptor.find(this.#applicationId);
+    this.#predecessor = before instanceof TriggerSeats ? before : undefined;
+    this.#interceptor = interceptor;
+    interceptor.join(this.#applicationId, this);
   }
 
   /** From now on every registration is the application's; before, the built-in loads its own webhooks (ParseServer.start). */
@@ -74,87 +63,154 @@ export class TriggerSeats {
     this.#cloudPhase = true;
   }
 
-  /** Puts the functions of lib/triggers.js back and takes this application's hooks away; its cloud code stays. */
+  /** Undoes beginCloudCode: Parse Server failed to start and may be started again, which loads its own webhooks again. */
+  endCloudCode(): void {
+    this.#cloudPhase = false;
+  }
+
+  /** Ends the interception and takes the hooks away. Cloud code stands in lib/triggers.js again as it was registered. */
   restore(): void {
-    this.setHooked(new Map());
-    const { addFunction, addTrigger, addConnectTrigger, _unregisterAll } = this.#original;
-    Object.assign(this.#triggers, { addFunction, addTrigger, addConnectTrigger, _unregisterAll });
+    this.#release();
+    this.#interceptor?.leave(this.#applicationId, this);
+    this.#interceptor = undefined;
   }
 
   /** True when the application's own code stands on a target. */
   hasCloudCode(target: RowName): boolean {
-    return this.#seats.get(hookKey(target))?.cloud !== undefined;
+    return (this.#seats.get(hookKey(target)) ?? this.#standingCloudCode(target)).cloud !== undefined;
   }
 
-  /** Makes exactly these targets hooked. Having a trigger registered costs Parse a read of the original: none is left unused. */
+  /**
+   * Makes exactly these targets hooked. Having a trigger registered costs Parse a read of the original: none is left
+   * unused. Does nothing where newer seats of the same application have taken the place.
+   */
   setHooked(targets: ReadonlyMap<string, RowName>): void {
+    if (this.#interceptor?.find(this.#applicationId) !== this) return;
+    this.#releasePredecessor();
     for (const [key, seat] of this.#seats) {
       if (!seat.hooked || targets.has(key)) continue;
       seat.hooked = false;
-      if (!seat.cloud) this.#stand(seat);
+      if (!seat.cloud) this.#leave(seat);
     }
     for (const [key, target] of targets) {
       const seat = this.#seatOf(key, target);
       if (seat.hooked) continue;
       seat.hooked = true;
-      if (!seat.cloud) this.#sit(seat, undefined);
+      if (!seat.dispatcher) withoutWarnings(() => this.#sit(seat));
     }
   }
 
-  #register(target: RowName, handler: CloudHandler | undefined, validator: unknown): void {
+  register(target: RowName, handler: CloudHandler | undefined, validator: unknown): void {
     if (!this.#cloudPhase && isBuiltInWebhook(handler)) return;
     const seat = this.#seatOf(hookKey(target), target);
-    // A seat that only a hook took is taken over without Parse Server's warning about duplicates.
-    if (seat.hooked && !seat.cloud) this.#stand(seat);
+    const isDuplicate = seat.cloud !== undefined;
+    const stands = handler !== undefined || seat.hooked;
     seat.cloud = handler;
-    seat.masterSkipsCloud = target.kind === 'trigger' && skipsWithMasterKey(validator);
-    if (handler || seat.hooked) {
-      this.#sit(seat, seat.masterSkipsCloud ? withoutSkip(validator) : validator);
-    } else {
-      this.#originalAdd(target, undefined, undefined);
-      // Parse Server would keep the name with nothing behind it, which breaks the schema of its GraphQL API.
-      this.#stand(seat);
+    seat.validator = stands ? validator : undefined;
+    // Parse Server's warning is for an application that registers twice, not for one that meets a hook.
+    if (isDuplicate) this.#sit(seat);
+    else withoutWarnings(() => this.#sit(seat));
+    // Parse Server would keep the name with nothing behind it, which breaks the schema of its GraphQL API.
+    if (!stands) this.#leave(seat);
+  }
+
+  forgetCloudCode(): void {
+    for (const seat of this.#seats.values()) {
+      seat.cloud = undefined;
+      seat.validator = undefined;
+      seat.dispatcher = undefined;
+      if (seat.hooked) this.#sit(seat);
     }
+  }
+
+  #releasePredecessor(): void {
+    const predecessor = this.#predecessor;
+    this.#predecessor = undefined;
+    if (predecessor) predecessor.#release();
+  }
+
+  #release(): void {
+    this.#releasePredecessor();
+    for (const seat of this.#seats.values()) {
+      seat.hooked = false;
+      this.#leave(seat);
+    }
+    this.#seats.clear();
   }
 
   #seatOf(key: string, target: RowName): Seat {
     let seat = this.#seats.get(key);
-    if (!seat)
-      this.#seats.set(key, (seat = { target, cloud: undefined, masterSkipsCloud: false, hooked: false }));
+    if (!seat) {
+      seat = { target, ...this.#standingCloudCode(target), hooked: false, dispatcher: undefined };
+      this.#seats.set(key, seat);
+    }
     return seat;
   }
 
-  #sit(seat: Seat, validator: unknown): void {
-    this.#originalAdd(seat.target, this.#handlerOf(seat), validator);
+  /**
+   * What was registered before the interception began. A second Parse Server of one process does not register again
+   * what it loads from a file (ParseServer.start requires it, and Node loads it once), yet its cloud code is in force.
+   */
+  #standingCloudCode(target: RowName): CloudCode {
+    const handler = this.#standingHandler(target);
+    const seat = handler && seatOfDispatcher.get(handler);
+    if (seat) return { cloud: seat.cloud, validator: seat.validator };
+    const name =
+      target.kind === 'function' ? target.functionName : `${target.triggerName}.${target.className}`;
+    return {
+      cloud: isBuiltInWebhook(handler) ? undefined : handler,
+      validator: this.#triggers.getValidator(name, this.#applicationId),
+    };
   }
 
-  #stand({ target }: Seat): void {
-    if (target.kind === 'function') this.#original.removeFunction(target.functionName, this.#applicationId);
-    else this.#original.removeTrigger(target.triggerName, target.className, this.#applicationId);
+  #standingHandler(target: RowName): CloudHandler | undefined {
+    const handler: unknown =
+      target.kind === 'function'
+        ? this.#triggers.getFunction(target.functionName, this.#applicationId)
+        : this.#triggers.getTrigger(target.className, target.triggerName, this.#applicationId);
+    return typeof handler === 'function' ? (handler as CloudHandler) : undefined;
   }
 
-  #originalAdd(target: RowName, handler: CloudHandler | undefined, validator: unknown): void {
-    if (target.kind === 'function') {
-      this.#original.addFunction(target.functionName, handler, validator, this.#applicationId);
+  #sit(seat: Seat): void {
+    const dispatcher = this.#createDispatcher(seat);
+    this.#write(seat.target, dispatcher, masterSkips(seat) ? withoutSkip(seat.validator) : seat.validator);
+    seat.dispatcher = dispatcher;
+    seatOfDispatcher.set(dispatcher, seat);
+  }
+
+  /** Takes the dispatcher away, unless something else has taken its place since. */
+  #leave(seat: Seat): void {
+    const { target, cloud, validator, dispatcher } = seat;
+    seat.dispatcher = undefined;
+    if (!dispatcher || this.#standingHandler(target) !== dispatcher) return;
+    if (cloud) {
+      withoutWarnings(() => {
+        this.#write(target, cloud, validator);
+      });
+    } else if (target.kind === 'function') {
+      this.#triggers.removeFunction(target.functionName, this.#applicationId);
     } else {
-      this.#original.addTrigger(
-        target.triggerName,
-        target.className,
-        handler,
-        this.#applicationId,
-        validator,
-      );
+      this.#triggers.removeTrigger(target.triggerName, target.className, this.#applicationId);
     }
   }
 
-  #handlerOf(seat: Seat): CloudHandler {
+  #write(target: RowName, handler: CloudHandler, validator: unknown): void {
+    const { addFunction, addTrigger } = this.#interceptor?.native ?? this.#triggers;
+    if (target.kind === 'function') {
+      addFunction(target.functionName, handler, validator, this.#applicationId);
+    } else {
+      addTrigger(target.triggerName, target.className, handler, this.#applicationId, validator);
+    }
+  }
+
+  #createDispatcher(seat: Seat): CloudHandler {
     const key = hookKey(seat.target);
     // Parse Server gives functions with two parameters a response object and waits for it.
     if (seat.target.kind === 'function' && (seat.cloud?.length ?? 0) >= 2) {
       return (request, response) => this.#runExpressStyle(seat, request, response as ExpressStyleResponse);
     }
     return request => {
-      const cloud = seat.masterSkipsCloud && request.master === true ? undefined : seat.cloud;
+      const cloud = request.master === true && masterSkips(seat) ? undefined : seat.cloud;
       return seat.hooked ? this.#dispatch(key, request, cloud) : cloud?.(request);
     };
   }
@@ -183,8 +239,9 @@ export class TriggerSeats {
  * `skipWithMasterKey` is about the application's own trigger. Parse Server would leave out the whole seat, and with it
  * the hook: so it is taken out of the validator, and the seat does the skipping.
  */
-function skipsWithMasterKey(validator: unknown): boolean {
+function masterSkips({ target, validator }: Seat): boolean {
   return (
+    target.kind === 'trigger' &&
     typeof validator === 'object' &&
     validator !== null &&
     Boolean((validator as { skipWithMasterKey?: unknown }).skipWithMasterKey)

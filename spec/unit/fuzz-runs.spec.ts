@@ -1,0 +1,27 @@
+// Holds `npm run test:fuzz` to what docs/testing.md says of it: which files, how many cases.
+import { readdirSync, readFileSync } from 'node:fs';
+import { basename, join, resolve } from 'node:path';
+import packageJson from '../../package.json';
+
+describe('npm run test:fuzz', () => {
+  const script = packageJson.scripts['test:fuzz'];
+  const runs = Number(/FUZZ_RUNS=(\d+)/.exec(script)?.[1]);
+  const pattern = new RegExp(/'(.+)'/.exec(script)?.[1] ?? '$^');
+  const properties = readdirSync(__dirname)
+    .filter(name => name !== basename(__filename))
+    .map(name => ({ path: `spec/unit/${name}`, text: readFileSync(join(__dirname, name), 'utf8') }))
+    .filter(({ text }) => text.includes('Number(process.env.FUZZ_RUNS'))
+    .map(({ path, text }) => ({ path, count: text.split('{ numRuns },').length - 1 }));
+  const total = properties.reduce((sum, { count }) => sum + count, 0);
+
+  it('runs every file whose property tests it can lengthen', () => {
+    expect(properties.filter(({ path, count }) => count === 0 || !pattern.test(path))).toEqual([]);
+  });
+
+  it('tries 100,000 cases or more, as many as the documentation says', () => {
+    expect(total * runs).toBeGreaterThanOrEqual(100_000);
+    const page = readFileSync(resolve(__dirname, '../../docs/testing.md'), 'utf8');
+    expect(page).toContain(`${(total * runs).toLocaleString('en')} in all`);
+    expect(page).toContain(`${total} properties`);
+  });
+});
