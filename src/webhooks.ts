@@ -155,6 +155,7 @@ export class Webhooks {
       // Parse Server may be started again: what this start took must be free by then.
       this.#running = undefined;
       seats.setHooked(new Map());
+      seats.endCloudCode();
       await running.close();
       throw error;
     }
