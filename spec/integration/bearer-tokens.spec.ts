@@ -187,7 +187,7 @@ describeOnEachDatabase('bearer tokens', database => {
     async algorithm => {
       const { name } = await register({ bearer: { algorithm } });
       const before = tokenOf(await callOf(name));
-      expect(await rotateKey(algorithm)).toMatchObject({ status: 200, body: {} });
+      expect(await rotateKey(algorithm)).toMatchObject({ status: 201, body: {} });
       const keys = (await publicKeys()).filter(({ alg }) => alg === algorithm);
       expect(keys).toHaveLength(2);
       const after = tokenOf(await callOf(name));

@@ -255,7 +255,7 @@ describeOnEachDatabase('signatures', database => {
       const secrets = [answer.body.secret];
       for (let n = 0; n < 3; n++) {
         const { status, body } = await rotate(name);
-        expect(status).toBe(200);
+        expect(status).toBe(201);
         secrets.unshift(body.secret);
         expect(body.oldSecretsExpireAt).toHaveLength(n + 1);
       }

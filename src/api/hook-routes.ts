@@ -14,7 +14,8 @@ import {
 import type { LaneReading } from './metrics';
 import { showSettings } from '../hooks/stored-settings';
 import type { InstalledHook } from '../hooks/installed-hook';
-import { unknownHook, type HookRegistry, type UnusableRow } from '../hooks/registry';
+import { unknownHook, type HookRegistry } from '../hooks/registry';
+import type { UnusableRow } from '../hooks/stored-hooks';
 import { describe } from '../hooks/hook-settings';
 import { parseFunctionTarget, parseTriggerTarget } from '../hooks/validate-hook';
 import { isJsonObject, type JsonObject } from '../shared/json';

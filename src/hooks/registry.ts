@@ -1,17 +1,28 @@
 // The hooks in force on this node, and every way to change them. Storage is written first, memory after.
 // Knows no Parse: who installs triggers listens to `onChange`.
 import { WebhookError } from '../errors';
+import type { Clock } from '../shared/clock';
 import type { Logger } from '../shared/logger';
-import { changeSettings, describe, settingNames, type HookSettings } from './hook-settings';
-import { hookKey, hookLabel, isRowOf, parseRowName, type Hook, type HookTarget, type RowName } from './hook';
-import type { HookStore, HookWriter, SettingRow, StoredState, StoreVersion } from './hook-store';
-import { installHook, type BrokenSettings, type HookHealth, type InstalledHook } from './installed-hook';
+import { generateSecret } from '../shared/secret-format';
+import {
+  assertSecretFits,
+  checkedSecret,
+  parseDeclared,
+  parseHook,
+  secretOf,
+  settingsOf,
+  type Declaration,
+  type Declared,
+} from './declaration';
+import { hookKey, hookLabel, isRowOf, type Hook, type HookTarget, type RowName } from './hook';
+import { changeSettings, type HookSettings } from './hook-settings';
+import type { HookStore, HookWriter, SettingRow, StoreVersion } from './hook-store';
+import type { InstalledHook } from './installed-hook';
 import type { SecretBox } from './secret-box';
 import { rotate, type SecretSet } from './secret-rotation';
-import { openRecord, sealRecord, type HookRecord } from './stored-settings';
-import type { Clock } from '../shared/clock';
-import { decodeSecret, generateSecret, minHmacTokenBytes } from '../shared/secret-format';
-import { parseHookRow, parseTarget, parseUrl } from './validate-hook';
+import { keysPlace, openStored, readStoredHooks, type StoredHooks, type UnusableRow } from './stored-hooks';
+import { sealRecord, type HookRecord } from './stored-settings';
+import { parseHookRow, parseUrl } from './validate-hook';
 
 /** The plugin's own signing keys, as one text. What is in it is the signer's business. */
 export interface SigningKeys {
@@ -34,14 +45,6 @@ export interface RegistryParts {
   /** Plugin-wide defaults of hook settings. */
   readonly defaults: HookSettings;
 }
-
-/** A row of `_Hooks` that is left where it is and not installed. */
-export interface UnusableRow {
-  readonly row: unknown;
-  readonly reason: string;
-}
-
-type Declaration = Readonly<Record<string, unknown>>;
 
 export class HookRegistry {
   readonly #parts: RegistryParts;
@@ -313,7 +316,7 @@ export class HookRegistry {
   }
 
   #openRow(target: HookTarget, row: SettingRow | undefined): HookRecord {
-    return row ? openRecord(target, row.settings, this.#parts.box) : { settings: {}, secrets: undefined };
+    return openStored(target, row, this.#parts.box);
   }
 
   async #reloaded(target: HookTarget): Promise<InstalledHook> {
@@ -326,9 +329,9 @@ export class HookRegistry {
 
   async #load(): Promise<void> {
     const { keys } = this.#parts;
-    let read = this.#read(await this.#parts.store.readAll());
-    if (await this.#completeSecrets(read)) read = this.#read(await this.#parts.store.readAll());
-    if (read.keysError) this.#reportOnce(read.keysError.message);
+    let read = await this.#read();
+    if (await this.#completeSecrets(read)) read = await this.#read();
+    for (const problem of read.problems) this.#reportOnce(problem);
     this.#keysUnreadable = read.keysError !== undefined;
     keys.use(read.keys);
     this.#installed = read.installed;
@@ -337,40 +340,13 @@ export class HookRegistry {
     for (const listener of this.#listeners) listener();
   }
 
-  #read(state: StoredState): Loaded {
-    const { defaults, box } = this.#parts;
-    const settingRows = new Map(state.settings.map(row => [row.key, row]));
-    const installed = new Map<string, InstalledHook>();
-    const unusable: UnusableRow[] = [];
-    for (const row of state.hooks) {
-      const parsed = parseHookRow(row);
-      if (parsed.kind === 'unusable') {
-        unusable.push({ row, reason: parsed.reason });
-        const name = parseRowName(row);
-        const label = name ? describe(hookLabel(name)) : 'without a name';
-        this.#reportOnce(`the row ${label} of _Hooks is not installed: ${parsed.reason}`);
-        continue;
-      }
-      const { hook } = parsed;
-      const key = hookKey(hook.target);
-      const stored = settingRows.get(key);
-      // The last row wins where the built-in left several: it is the one the built-in would have called.
-      installed.set(
-        key,
-        installHook({
-          hook,
-          defaults,
-          ...this.#readRecord(hook.target, stored),
-          ...(stored && { createdAt: stored.createdAt, updatedAt: stored.updatedAt }),
-          ...healthOf(this.#installed.get(key)),
-        }),
-      );
-    }
-    return { installed, unusable, version: state.version, ...openKeys(state.keys, box) };
+  async #read(): Promise<StoredHooks> {
+    const { store, box, defaults } = this.#parts;
+    return readStoredHooks(await store.readAll(), { box, defaults, previous: this.#installed });
   }
 
   /** Gives every hook a secret and makes the keys that hooks need; rows of the built-in come without. */
-  async #completeSecrets({ installed, keys, keysError }: Loaded): Promise<boolean> {
+  async #completeSecrets({ installed, keys, keysError }: StoredHooks): Promise<boolean> {
     const { store, box, clock, keys: signingKeys } = this.#parts;
     const hooks = [...installed.values()];
     const bare = hooks.filter(({ broken, secrets }) => !broken && !secrets);
@@ -394,23 +370,6 @@ export class HookRegistry {
     return true;
   }
 
-  #readRecord(
-    target: HookTarget,
-    row: SettingRow | undefined,
-  ): HookRecord & { readonly broken?: BrokenSettings } {
-    try {
-      return this.#openRow(target, row);
-    } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
-      this.#reportOnce(`webhook ${hookLabel(target)} rejects every call: ${reason}`);
-      return {
-        settings: {},
-        secrets: undefined,
-        broken: { reason, code: error instanceof WebhookError ? error.code : undefined },
-      };
-    }
-  }
-
   #reportOnce(message: string): void {
     if (this.#reported.has(message)) return;
     this.#reported.add(message);
@@ -426,87 +385,6 @@ export interface Reconciliation {
   readonly removed: string[];
 }
 
-interface Loaded {
-  readonly installed: ReadonlyMap<string, InstalledHook>;
-  readonly unusable: readonly UnusableRow[];
-  readonly keys: string | undefined;
-  /** Why the stored keys cannot be opened. */
-  readonly keysError?: WebhookError;
-  readonly version: StoreVersion;
-}
-
-interface Declared {
-  readonly hook: Hook;
-  readonly settings: HookSettings;
-  readonly secret: string | undefined;
-}
-
-/** What the keys are sealed for. */
-const keysPlace = 'signing keys';
-
-function openKeys(sealed: string | undefined, box: SecretBox): Pick<Loaded, 'keys' | 'keysError'> {
-  try {
-    return { keys: sealed === undefined ? undefined : box.open(sealed, keysPlace) };
-  } catch (error) {
-    if (error instanceof WebhookError) return { keys: undefined, keysError: error };
-    throw error;
-  }
-}
-
-/** The `secret` of a declaration, checked. */
-function secretOf(declaration: Declaration): string | undefined {
-  const { secret } = declaration;
-  return secret === undefined || secret === null ? undefined : checkedSecret(secret);
-}
-
-function checkedSecret(secret: unknown): string {
-  decodeSecret(secret);
-  return String(secret);
-}
-
-/** Throws INVALID_HOOK for a secret too short to be the key of the hook's bearer tokens. */
-function assertSecretFits({ bearer }: HookSettings, secret: string): void {
-  if (bearer?.algorithm !== 'HS256') return;
-  const { length } = decodeSecret(secret);
-  if (length >= minHmacTokenBytes) return;
-  throw new WebhookError(
-    'INVALID_HOOK',
-    `bearer HS256 needs a secret of ${minHmacTokenBytes} bytes or more (RFC 7518, 3.2), this one has ${length}`,
-  );
-}
-
-function parseHook(declaration: Declaration): Hook {
-  return { target: parseTarget(declaration), url: parseUrl(declaration.url) };
-}
-
-const hookFieldNames = ['functionName', 'className', 'triggerName', 'url', 'secret'];
-
-/** Fields of a REST body that mean nothing here; those that SDKs add to every body are Parse Server's to take out. */
-export function unknownFields(declaration: Declaration): readonly string[] {
-  const known: readonly string[] = [...hookFieldNames, ...settingNames];
-  return Object.keys(declaration).filter(name => !known.includes(name));
-}
-
-/** What of a REST body is settings. The built-in drops unknown fields silently; our own routes refuse them. */
-function settingsOf(declaration: Declaration, extras: 'refuse-unknown' | 'drop-unknown'): Declaration {
-  const rest = Object.entries(declaration).filter(([name]) => !hookFieldNames.includes(name));
-  if (extras === 'refuse-unknown') return Object.fromEntries(rest);
-  return Object.fromEntries(rest.filter(([name]) => (settingNames as readonly string[]).includes(name)));
-}
-
-function parseDeclared(declaration: Declaration, at: number): Declared {
-  try {
-    const hook = parseHook(declaration);
-    const settings = changeSettings(hook.target, {}, settingsOf(declaration, 'refuse-unknown'));
-    const secret = secretOf(declaration);
-    if (secret !== undefined) assertSecretFits(settings, secret);
-    return { hook, settings, secret };
-  } catch (cause) {
-    if (!(cause instanceof WebhookError)) throw cause;
-    throw new WebhookError('INVALID_OPTION', `hooks.${at} is invalid: ${cause.message}`, { cause });
-  }
-}
-
 async function hasUsableRow(writer: HookWriter, target: HookTarget): Promise<boolean> {
   return (await writer.readHooks()).some(row => isRowOf(target, row) && parseHookRow(row).kind === 'hook');
 }
@@ -515,10 +393,6 @@ function assertUsable(row: unknown): void {
   const parsed = parseHookRow(row);
   if (parsed.kind === 'unusable')
     throw new WebhookError('INVALID_HOOK', `the hook has no usable url: ${parsed.reason}`);
-}
-
-function healthOf(previous: InstalledHook | undefined): { health?: HookHealth } {
-  return previous ? { health: previous.health } : {};
 }
 
 function canonical(record: HookRecord): string {

@@ -5,7 +5,8 @@ import { hookFields, hookKey, parseRowName, type HookFields, type RowName } from
 import type { HookStore } from '../hooks/hook-store';
 import type { InstalledHook } from '../hooks/installed-hook';
 import { describe } from '../hooks/hook-settings';
-import { unknownFields, type HookRegistry } from '../hooks/registry';
+import { unknownFields } from '../hooks/declaration';
+import type { HookRegistry } from '../hooks/registry';
 import { parseTarget } from '../hooks/validate-hook';
 import { isJsonObject } from '../shared/json';
 import type { HooksController, HooksRouterPrototype, HooksRouterRequest, ParseSdk } from './internals';

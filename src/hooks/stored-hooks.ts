@@ -1,0 +1,106 @@
+// From what is stored to what is in force: every row read on its own, so that a broken one affects no other.
+import { WebhookError } from '../errors';
+import { hookKey, hookLabel, parseRowName, type HookTarget } from './hook';
+import { describe, type HookSettings } from './hook-settings';
+import type { SettingRow, StoredState, StoreVersion } from './hook-store';
+import { installHook, type BrokenSettings, type HookHealth, type InstalledHook } from './installed-hook';
+import type { SecretBox } from './secret-box';
+import { openRecord, type HookRecord } from './stored-settings';
+import { parseHookRow } from './validate-hook';
+
+/** A row of `_Hooks` that is left where it is and not installed. */
+export interface UnusableRow {
+  readonly row: unknown;
+  readonly reason: string;
+}
+
+export interface StoredHooks {
+  readonly installed: ReadonlyMap<string, InstalledHook>;
+  readonly unusable: readonly UnusableRow[];
+  readonly keys: string | undefined;
+  /** Why the stored keys cannot be opened. */
+  readonly keysError?: WebhookError;
+  readonly version: StoreVersion;
+  /** What an operator should know, a line each. */
+  readonly problems: readonly string[];
+}
+
+export interface ReadParts {
+  readonly box: SecretBox;
+  /** Plugin-wide defaults of hook settings. */
+  readonly defaults: HookSettings;
+  /** What was in force before: counts go on. */
+  readonly previous: ReadonlyMap<string, InstalledHook>;
+}
+
+/** What the server's keys are sealed for. */
+export const keysPlace = 'signing keys';
+
+export function readStoredHooks(state: StoredState, { box, defaults, previous }: ReadParts): StoredHooks {
+  const problems: string[] = [];
+  const settingRows = new Map(state.settings.map(row => [row.key, row]));
+  const installed = new Map<string, InstalledHook>();
+  const unusable: UnusableRow[] = [];
+  for (const row of state.hooks) {
+    const parsed = parseHookRow(row);
+    if (parsed.kind === 'unusable') {
+      unusable.push({ row, reason: parsed.reason });
+      const name = parseRowName(row);
+      const label = name ? describe(hookLabel(name)) : 'without a name';
+      problems.push(`the row ${label} of _Hooks is not installed: ${parsed.reason}`);
+      continue;
+    }
+    const { hook } = parsed;
+    const key = hookKey(hook.target);
+    const stored = settingRows.get(key);
+    const record = readRecord(hook.target, stored, box);
+    if (record.broken)
+      problems.push(`webhook ${hookLabel(hook.target)} rejects every call: ${record.broken.reason}`);
+    // The last row wins where the built-in left several: it is the one the built-in would have called.
+    installed.set(
+      key,
+      installHook({
+        hook,
+        defaults,
+        ...record,
+        ...(stored && { createdAt: stored.createdAt, updatedAt: stored.updatedAt }),
+        ...healthOf(previous.get(key)),
+      }),
+    );
+  }
+  const keys = openKeys(state.keys, box);
+  if (keys.keysError) problems.push(keys.keysError.message);
+  return { installed, unusable, version: state.version, problems, ...keys };
+}
+
+/** Settings and secrets of a hook; without a row, the built-in's hooks have none. Throws as openRecord does. */
+export function openStored(target: HookTarget, row: SettingRow | undefined, box: SecretBox): HookRecord {
+  return row ? openRecord(target, row.settings, box) : { settings: {}, secrets: undefined };
+}
+
+function readRecord(
+  target: HookTarget,
+  row: SettingRow | undefined,
+  box: SecretBox,
+): HookRecord & { readonly broken?: BrokenSettings } {
+  try {
+    return openStored(target, row, box);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    const code = error instanceof WebhookError ? error.code : undefined;
+    return { settings: {}, secrets: undefined, broken: { reason, code } };
+  }
+}
+
+function openKeys(sealed: string | undefined, box: SecretBox): Pick<StoredHooks, 'keys' | 'keysError'> {
+  try {
+    return { keys: sealed === undefined ? undefined : box.open(sealed, keysPlace) };
+  } catch (error) {
+    if (error instanceof WebhookError) return { keys: undefined, keysError: error };
+    throw error;
+  }
+}
+
+function healthOf(previous: InstalledHook | undefined): { health?: HookHealth } {
+  return previous ? { health: previous.health } : {};
+}
