@@ -1,4 +1,6 @@
 // Everything that works between Parse Server's start and stop(): built together, put in force, taken down together.
+import { randomUUID } from 'node:crypto';
+import { hostname } from 'node:os';
 import type { RequestHandler } from 'express';
 import { createManagementApi } from './api/management-api';
 import { createMetrics } from './api/metrics';
@@ -9,7 +11,7 @@ import { OperationDeadline } from './blocking/operation-deadline';
 import { Senders, whyUnreachable } from './blocking/sender';
 import { ServerKeys } from './blocking/server-keys';
 import { WebhookError } from './errors';
-import { ChangePoller } from './hooks/change-poller';
+import { announceMs, ChangePoller } from './hooks/change-poller';
 import type { HookSettings } from './hooks/hook-settings';
 import type { InstalledHook } from './hooks/installed-hook';
 import { HookRegistry } from './hooks/registry';
@@ -109,6 +111,11 @@ export class Running {
     registry.onChange(() => caller.keepOnly(new Set(registry.list().map(hook => hook.key))));
     const serverRoutes = {
       metrics,
+      registryVersion: () => registry.version,
+      readDatabase: async () => {
+        const nodes = await within(clock, healthTimeoutMs, store.readNodes(clock.now() - 6 * announceMs));
+        return { nodes };
+      },
       listHooks: () => registry.list(),
       laneOf: (hook: InstalledHook) => caller.laneOf(hook),
       publicKeys: () => ({
@@ -133,7 +140,14 @@ export class Running {
     this.#store = store;
     this.#client = client;
     this.#notifier = notifier;
-    this.#poller = new ChangePoller({ registry, clock, logger, intervalMs: pollIntervalMs });
+    this.#poller = new ChangePoller({
+      registry,
+      store,
+      node: `${hostname()}/${process.pid}/${randomUUID().slice(0, 8)}`,
+      clock,
+      logger,
+      intervalMs: pollIntervalMs,
+    });
     this.dispatcher = new HookDispatcher({
       sdk,
       encoder,
@@ -217,6 +231,22 @@ async function findKeyMaterial(encryptionKey: string | undefined, masterKey: unk
   const value: unknown = typeof masterKey === 'function' ? await (masterKey as () => unknown)() : masterKey;
   if (typeof value === 'string' && value !== '') return value;
   throw new WebhookError('INVALID_OPTION', 'encryptionKey must be given: the master key is not a string');
+}
+
+/** How long a health check waits for the database. */
+const healthTimeoutMs = 2000;
+
+/** Fails when `work` takes longer; the work itself goes on, its end is nobody's. */
+async function within<T>(clock: Clock, timeoutMs: number, work: Promise<T>): Promise<T> {
+  let cancel = (): void => undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    cancel = clock.schedule(timeoutMs, () => reject(new Error(`no answer within ${timeoutMs} ms`)));
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    cancel();
+  }
 }
 
 /** A wrong encryption key must be found at start, not by the first client. */

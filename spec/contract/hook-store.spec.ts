@@ -121,6 +121,20 @@ function followsTheContract(open: () => Stores): void {
     expect(await other.readVersion()).not.toBe(before);
   });
 
+  it('lists the nodes that left word since an instant, and forgets those silent for an hour', async () => {
+    const { clock, store, other } = open();
+    await store.announce({ node: 'a', seenAt: clock.now() });
+    clock.advance(1000);
+    const since = clock.now();
+    await other.announce({ node: 'b', seenAt: since });
+    await other.announce({ node: 'b', seenAt: since + 1 });
+    expect(await store.readNodes(since)).toEqual([{ node: 'b', seenAt: since + 1 }]);
+    expect((await store.readNodes(0)).map(({ node }) => node).sort()).toEqual(['a', 'b']);
+    clock.advance(3_600_000);
+    await store.announce({ node: 'b', seenAt: clock.now() });
+    expect((await store.readNodes(0)).map(({ node }) => node)).toEqual(['b']);
+  });
+
   it('runs changes one after the other, whichever instance they are made on', async () => {
     const { clock, store, other } = open();
     // The lock of a database is waited for on the clock.

@@ -121,7 +121,13 @@ describeOnEachDatabase('the public router', database => {
   it('serves health with the token', async () => {
     const response = await front.get('/health', withToken);
     expect(response.status).toBe(200);
-    expect(await response.json()).toMatchObject({ status: 'ok', broken: [], openBreakers: [] });
+    expect(await response.json()).toMatchObject({
+      status: 'ok',
+      database: 'reachable',
+      registryVersion: expect.any(String),
+      broken: [],
+      openBreakers: [],
+    });
   });
 
   it('serves the same routes below Parse for the master key, and for nobody else', async () => {

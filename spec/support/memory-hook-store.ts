@@ -1,6 +1,6 @@
 // A HookStore in memory: what the registry's unit tests run on, held to the same contract as the one in a database.
 import { hookFields, hookKey, isRowOf, type RowName } from '../../src/hooks/hook';
-import type { HookStore, HookWriter, SettingRow, StoredState } from '../../src/hooks/hook-store';
+import type { HookStore, HookWriter, SettingRow, StoredState, SeenNode } from '../../src/hooks/hook-store';
 import type { Clock } from '../../src/shared/clock';
 
 export class MemoryHookStore implements HookStore {
@@ -23,6 +23,8 @@ export class MemoryHookStore implements HookStore {
     }
   }
 
+  readonly #nodes = new Map<string, SeenNode>();
+
   async readVersion(): Promise<string | undefined> {
     return this.#changing > 0 ? undefined : String(this.#version);
   }
@@ -35,6 +37,17 @@ export class MemoryHookStore implements HookStore {
     this.reads++;
     const version = await this.readVersion();
     return { version, hooks: [...this.rows], settings: [...this.settings.values()], keys: this.keys };
+  }
+
+  async announce(node: SeenNode): Promise<void> {
+    this.#nodes.set(node.node, node);
+    for (const [name, { seenAt }] of this.#nodes) {
+      if (seenAt < node.seenAt - 3_600_000) this.#nodes.delete(name);
+    }
+  }
+
+  async readNodes(since: number): Promise<readonly SeenNode[]> {
+    return [...this.#nodes.values()].filter(({ seenAt }) => seenAt >= since);
   }
 
   exclusively<T>(work: (writer: HookWriter) => Promise<T>): Promise<T> {

@@ -1,6 +1,7 @@
 // Routes about the server itself: its public keys, metrics and health.
 import { Router, type RequestHandler } from 'express';
 import type { InstalledHook } from '../hooks/installed-hook';
+import type { SeenNode } from '../hooks/hook-store';
 import { version } from '../shared/version';
 import type { LaneReading, Metrics } from './metrics';
 
@@ -13,9 +14,19 @@ export interface PublicKeys {
   readonly ed25519: readonly string[];
 }
 
+/** What the shared database says of itself and of the nodes that use it. */
+export interface DatabaseHealth {
+  /** Nodes that left word within the last minute. */
+  readonly nodes: readonly SeenNode[];
+}
+
 export interface ServerRoutesParts {
   readonly metrics: Metrics;
   readonly publicKeys: () => PublicKeys;
+  /** Throws, within a bounded time, when the database does not answer. */
+  readonly readDatabase: () => Promise<DatabaseHealth>;
+  /** Of the hooks in force on this node. */
+  readonly registryVersion: () => string | undefined;
   readonly listHooks: () => readonly InstalledHook[];
   readonly laneOf: (hook: InstalledHook) => LaneReading;
 }
@@ -39,21 +50,28 @@ export function createKeyRoutes({ publicKeys }: Pick<ServerRoutesParts, 'publicK
 
 /** What operators watch, for those whom `guard` lets pass. It stands on the routes: no spelling of a path gets by it. */
 export function createStatusRoutes(
-  { metrics, listHooks, laneOf }: ServerRoutesParts,
+  { metrics, listHooks, laneOf, readDatabase, registryVersion }: ServerRoutesParts,
   guard: RequestHandler,
 ): Router {
   const router = Router();
   router.get('/metrics', guard, async (_request, response) => {
     response.type(metrics.contentType).send(await metrics.render());
   });
-  router.get('/health', guard, (_request, response) => {
+  router.get('/health', guard, async (_request, response) => {
     const hooks = listHooks();
-    response.json({
-      status: 'ok',
+    const database = await readDatabase().catch(() => undefined);
+    response.status(database ? 200 : 503).json({
+      status: database ? 'ok' : 'unhealthy',
       version,
+      database: database ? 'reachable' : 'unreachable',
+      registryVersion: registryVersion() ?? null,
       hooks: hooks.length,
       broken: hooks.filter(({ broken }) => broken).map(({ label }) => label),
       openBreakers: hooks.filter(hook => laneOf(hook).breaker !== 'closed').map(({ label }) => label),
+      nodes: (database?.nodes ?? []).map(({ node, seenAt }) => ({
+        node,
+        lastSeenAt: new Date(seenAt).toISOString(),
+      })),
     });
   });
   return router;

@@ -1,10 +1,18 @@
-// Looks for changes of other nodes. One read by primary key per interval; a failing database is reported once.
+// Looks for changes of other nodes and leaves word that this one lives. One read by primary key per interval; a failing
+// database is reported once.
 import type { Clock } from '../shared/clock';
 import type { Logger } from '../shared/logger';
+import type { HookStore } from './hook-store';
 import type { HookRegistry } from './registry';
+
+/** How often a node leaves word. Nodes silent for six times as long are not listed. */
+export const announceMs = 10_000;
 
 export interface PollerParts {
   readonly registry: HookRegistry;
+  readonly store: Pick<HookStore, 'announce'>;
+  /** The name of this node. */
+  readonly node: string;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly intervalMs: number;
@@ -16,6 +24,7 @@ export class ChangePoller {
   #running: Promise<void> = Promise.resolve();
   #stopped = true;
   #failing = false;
+  #announcedAt = -Infinity;
 
   constructor(parts: PollerParts) {
     this.#parts = parts;
@@ -44,6 +53,7 @@ export class ChangePoller {
     const { registry, logger } = this.#parts;
     try {
       await registry.refresh();
+      await this.#announce();
       if (this.#failing) logger.info('webhooks: changes of other nodes are read again');
       this.#failing = false;
     } catch (error) {
@@ -51,5 +61,13 @@ export class ChangePoller {
       if (!this.#failing) logger.warn(`webhooks: changes of other nodes cannot be read: ${String(error)}`);
       this.#failing = true;
     }
+  }
+
+  async #announce(): Promise<void> {
+    const { store, node, clock } = this.#parts;
+    const at = clock.monotonicMs();
+    if (at - this.#announcedAt < announceMs) return;
+    await store.announce({ node, seenAt: clock.now() });
+    this.#announcedAt = at;
   }
 }

@@ -38,6 +38,14 @@ export interface HookWriter {
   writeKeys(keys: string): Promise<void>;
 }
 
+/** A server process that uses this database. */
+export interface SeenNode {
+  /** Host, process and a random part: a restarted process is another node. */
+  readonly node: string;
+  /** Milliseconds since 1970, by that node's clock. */
+  readonly seenAt: number;
+}
+
 export interface HookStore {
   /** Creates our own classes where they are missing and removes settings without a hook. Safe on many nodes at once. */
   prepare(): Promise<void>;
@@ -46,6 +54,10 @@ export interface HookStore {
   readHooks(): Promise<readonly unknown[]>;
   /** Waits a little for a change under way to end, and then takes what is there. */
   readAll(): Promise<StoredState>;
+  /** Leaves word that this node lives, and forgets nodes that have been silent for an hour. */
+  announce(node: SeenNode): Promise<void>;
+  /** The nodes that left word since then; milliseconds since 1970. */
+  readNodes(since: number): Promise<readonly SeenNode[]>;
   /**
    * Runs `work` while no other node or call changes hooks, then changes the version. Throws STORE_BUSY when the lock
    * cannot be had in time, or was lost before the last write. When `work` throws, the version changes all the same:

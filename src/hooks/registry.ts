@@ -78,6 +78,11 @@ export class HookRegistry {
     return this.#unusable;
   }
 
+  /** What of the store is in force here; differs after every change. */
+  get version(): StoreVersion {
+    return this.#version;
+  }
+
   /** Reads everything and puts it in force. Calls that overlap share one read that begins after the last of them. */
   reload(): Promise<void> {
     if (this.#nextLoad) return this.#nextLoad;

@@ -12,7 +12,14 @@ import {
   type HookTarget,
   type RowName,
 } from '../hooks/hook';
-import type { HookStore, HookWriter, SettingRow, StoredState, StoreVersion } from '../hooks/hook-store';
+import type {
+  HookStore,
+  HookWriter,
+  SeenNode,
+  SettingRow,
+  StoredState,
+  StoreVersion,
+} from '../hooks/hook-store';
 import type { Clock } from '../shared/clock';
 import type { Logger } from '../shared/logger';
 import type { DatabaseController } from './internals';
@@ -29,6 +36,9 @@ export const lockWaitMs = 15_000;
 
 /** How often a read of everything is repeated because a change was under way. */
 const maxReads = 5;
+
+/** A node that has been silent for so long is gone for good. */
+const silentMs = 3_600_000;
 
 const oneMore = { __op: 'Increment', amount: 1 };
 const released = { lockOwner: 'none', lockExpiresAt: 0, version: oneMore };
@@ -64,6 +74,8 @@ export class DatabaseHookStore implements HookStore {
       lockOwner: { type: 'String' },
       lockExpiresAt: { type: 'Number' },
       keys: { type: 'String' },
+      node: { type: 'String' },
+      seenAt: { type: 'Number' },
     });
     const state = { objectId: stateId, version: 0, lockOwner: 'none', lockExpiresAt: 0, ...this.#stamps() };
     // On PostgreSQL the class's table may appear a moment after its schema when another node creates it.
@@ -104,6 +116,21 @@ export class DatabaseHookStore implements HookStore {
   async #readKeys(): Promise<string | undefined> {
     const [state] = await this.#database.find(stateClass, { objectId: stateId }, { limit: 1 });
     return typeof state?.keys === 'string' && state.keys !== '' ? state.keys : undefined;
+  }
+
+  async announce({ node, seenAt }: SeenNode): Promise<void> {
+    const objectId = `node/${node}`;
+    if (!(await this.#matched({ objectId }, { seenAt }))) {
+      await this.#database
+        .create(stateClass, { objectId, node, seenAt, ...this.#stamps() })
+        .catch(ignore(parseCodes.duplicateValue));
+    }
+    await this.#destroy(stateClass, { seenAt: { $lt: seenAt - silentMs } });
+  }
+
+  async readNodes(since: number): Promise<readonly SeenNode[]> {
+    const rows = await this.#database.find(stateClass, { seenAt: { $gte: since } });
+    return rows.map(({ node, seenAt }) => ({ node: textOf(node), seenAt: numberOf(seenAt) }));
   }
 
   async exclusively<T>(work: (writer: HookWriter) => Promise<T>): Promise<T> {

@@ -113,7 +113,7 @@ export class Receiver<Classes extends object = object> {
     return this.trigger('afterFind', className, handler);
   }
 
-  /** Any other trigger, such as `beforeLogin` of `_User` or `beforeSave` of `@File`; `call.body` has its fields. */
+  /** Any other trigger, such as `afterLogout` of `_Session` or `beforeSave` of `@File`; `call.body` has its fields. */
   trigger<C extends ParseCall>(triggerName: string, className: string, handler: Handler<C, unknown>): this {
     // Which fields a call has is the sender's contract, see readParseCall.
     return this.#add(
