@@ -108,7 +108,11 @@ export class Running {
       observer: metrics,
       lane: { ...laneDefaults, failuresToOpen, openMs },
     });
-    registry.onChange(() => caller.keepOnly(new Set(registry.list().map(hook => hook.key))));
+    registry.onChange(() => {
+      const keys = new Set(registry.list().map(hook => hook.key));
+      caller.keepOnly(keys);
+      metrics.keepOnly(keys);
+    });
     const serverRoutes = {
       metrics,
       registryVersion: () => registry.version,

@@ -194,7 +194,7 @@ describeOnEachDatabase('bearer tokens', database => {
       // A gateway that has cached the keys of before still believes it.
       expect(after.header.kid).toBe(before.header.kid);
       expect(isVerifiedBy(after, keys)).toBe(true);
-      expect(await rotateKey(algorithm)).toMatchObject({ status: 200 });
+      expect(await rotateKey(algorithm)).toMatchObject({ status: 201 });
       // The one whose turn had not come is replaced.
       expect((await publicKeys()).filter(({ alg }) => alg === algorithm)).toHaveLength(2);
     },

@@ -221,8 +221,8 @@ describe('a blocking call in its lane', () => {
   });
 
   it.each([
-    ['does not count when it had less than 200 ms because others had used the time', 5000, 199, 'closed'],
-    ['counts when it had 200 ms', 5000, 200, 'open'],
+    ['does not count when it had less than 100 ms because others had used the time', 5000, 99, 'closed'],
+    ['counts when it had 100 ms', 5000, 100, 'open'],
     ['counts when the hook asks for no more', 50, 8000, 'open'],
   ] as const)('that times out %s', async (_what, timeoutMs, leftMs, breaker) => {
     const { client, caller, call } = setUpCaller();

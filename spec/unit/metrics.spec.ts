@@ -1,4 +1,7 @@
+import { maxLabels } from '../../src/api/hook-labels';
 import { createMetrics, type LaneReading, type Metrics } from '../../src/api/metrics';
+import type { EndedCall } from '../../src/blocking/call-observer';
+import { failureKinds } from '../../src/blocking/failure-message';
 import type { HookTarget } from '../../src/hooks/hook';
 import { installHook, type InstalledHook } from '../../src/hooks/installed-hook';
 
@@ -10,6 +13,8 @@ function hookOn(target: HookTarget): InstalledHook {
     defaults: {},
   });
 }
+
+const ended = { outcome: 'changed', failedOpen: false, overBudget: false, durationMs: 1 } as const;
 
 const puppy = hookOn({ kind: 'trigger', className: 'Puppy', triggerName: 'beforeSave' });
 const hello = hookOn({ kind: 'function', functionName: 'hello' });
@@ -31,30 +36,30 @@ async function samples(metrics: Metrics, name: string): Promise<readonly string[
 }
 
 describe('metrics', () => {
-  it('count calls and their time by hook and outcome', async () => {
+  it('count calls and their time by hook, trigger and outcome', async () => {
     const metrics = open();
     for (const outcome of ['changed', 'unchanged', 'rejected', 'changed'] as const) {
-      metrics.callEnded({ hook: puppy, outcome, failedOpen: false, durationMs: 20 });
+      metrics.callEnded({ ...ended, hook: puppy, outcome, durationMs: 20 });
     }
-    metrics.callEnded({ hook: hello, outcome: 'changed', failedOpen: false, durationMs: 2000 });
+    metrics.callEnded({ ...ended, hook: hello, durationMs: 2000 });
     expect(await samples(metrics, 'parse_webhooks_call_duration_seconds_count')).toEqual([
-      '{hook="beforeSave Puppy",outcome="changed"} 2',
-      '{hook="beforeSave Puppy",outcome="unchanged"} 1',
-      '{hook="beforeSave Puppy",outcome="rejected"} 1',
-      '{hook="function hello",outcome="changed"} 1',
+      '{hook="beforeSave Puppy",trigger="beforeSave",outcome="changed"} 2',
+      '{hook="beforeSave Puppy",trigger="beforeSave",outcome="unchanged"} 1',
+      '{hook="beforeSave Puppy",trigger="beforeSave",outcome="rejected"} 1',
+      '{hook="function hello",trigger="function",outcome="changed"} 1',
     ]);
     expect(await samples(metrics, 'parse_webhooks_call_duration_seconds_sum')).toContain(
-      '{hook="function hello",outcome="changed"} 2',
+      '{hook="function hello",trigger="function",outcome="changed"} 2',
     );
     const within = await samples(metrics, 'parse_webhooks_call_duration_seconds_bucket');
-    expect(within).toContain('{le="0.025",hook="beforeSave Puppy",outcome="changed"} 2');
-    expect(within).toContain('{le="0.01",hook="beforeSave Puppy",outcome="changed"} 0');
-    expect(within).toContain('{le="30",hook="function hello",outcome="changed"} 1');
+    expect(within).toContain('{le="0.025",hook="beforeSave Puppy",trigger="beforeSave",outcome="changed"} 2');
+    expect(within).toContain('{le="0.01",hook="beforeSave Puppy",trigger="beforeSave",outcome="changed"} 0');
+    expect(within).toContain('{le="30",hook="function hello",trigger="function",outcome="changed"} 1');
   });
 
   it('count failures by kind, and those that were let pass', async () => {
     const metrics = open();
-    const failed = { hook: puppy, outcome: 'failed', durationMs: 1 } as const;
+    const failed = { ...ended, hook: puppy, outcome: 'failed' } as const;
     metrics.callEnded({ ...failed, failure: 'timeout', failedOpen: true });
     metrics.callEnded({ ...failed, failure: 'timeout', failedOpen: false });
     metrics.callEnded({ ...failed, failure: 'breaker-open', failedOpen: true });
@@ -65,6 +70,94 @@ describe('metrics', () => {
     expect(await samples(metrics, 'parse_webhooks_failed_open_total')).toEqual([
       '{hook="beforeSave Puppy"} 2',
     ]);
+  });
+
+  it('count rejections by code, and those outside of a known set together', async () => {
+    const metrics = open();
+    for (const rejectionCode of [141, 101, 4242, 141, 9_999_999]) {
+      metrics.callEnded({ ...ended, hook: puppy, outcome: 'rejected', rejectionCode });
+    }
+    expect(await samples(metrics, 'parse_webhooks_rejections_total')).toEqual([
+      '{hook="beforeSave Puppy",code="141"} 2',
+      '{hook="beforeSave Puppy",code="101"} 1',
+      '{hook="beforeSave Puppy",code="other"} 2',
+    ]);
+  });
+
+  it("count calls for which the time of the client's operation was over", async () => {
+    const metrics = open();
+    const late = { ...ended, hook: hello, outcome: 'failed', failure: 'timeout' } as const;
+    metrics.callEnded({ ...late, overBudget: true });
+    metrics.callEnded(late);
+    expect(await samples(metrics, 'parse_webhooks_budget_exceeded_total')).toEqual([
+      '{hook="function hello"} 1',
+    ]);
+  });
+
+  it('count requests by new and reused connections, from zero', async () => {
+    const metrics = open();
+    expect(await samples(metrics, 'parse_webhooks_connections_total')).toEqual([
+      '{state="new"} 0',
+      '{state="reused"} 0',
+    ]);
+    metrics.connectionUsed('new');
+    for (let n = 0; n < 3; n++) metrics.connectionUsed('reused');
+    expect(await samples(metrics, 'parse_webhooks_connections_total')).toEqual([
+      '{state="new"} 1',
+      '{state="reused"} 3',
+    ]);
+  });
+
+  it('have at most 1,000 names of hooks; the rest are one', async () => {
+    const hooks = Array.from({ length: maxLabels + 3 }, (_, n) =>
+      hookOn({ kind: 'function', functionName: `f${n}` }),
+    );
+    const busy = { breaker: 'closed', inFlight: 2 } as const;
+    const last = { breaker: 'open', inFlight: 5 } as const;
+    const metrics = createMetrics({
+      listHooks: () => hooks,
+      readLane: ({ key }) => (key === `function/f${maxLabels + 1}` ? last : busy),
+    });
+    for (const hook of hooks) metrics.callEnded({ ...ended, hook });
+    const counts = await samples(metrics, 'parse_webhooks_call_duration_seconds_count');
+    expect(counts).toHaveLength(maxLabels + 1);
+    expect(counts.at(-1)).toBe('{hook="other",trigger="function",outcome="changed"} 3');
+    // Of those together: the worst breaker, and all calls.
+    const breakers = await samples(metrics, 'parse_webhooks_breaker_state');
+    expect(breakers).toHaveLength(maxLabels + 1);
+    expect(breakers.at(-1)).toBe('{hook="other"} 2');
+    const inFlight = await samples(metrics, 'parse_webhooks_calls_in_flight');
+    expect(inFlight.at(-1)).toBe('{hook="other"} 9');
+  });
+
+  it('forget a hook that is gone, in every metric, and give its place to another', async () => {
+    const hooks = [puppy];
+    const metrics = open(hooks);
+    const outcomes: readonly EndedCall['outcome'][] = ['changed', 'unchanged', 'rejected', 'failed'];
+    for (const hook of [puppy, hello]) {
+      for (const outcome of outcomes) metrics.callEnded({ ...ended, hook, outcome });
+      for (const failure of failureKinds) {
+        metrics.callEnded({ ...ended, hook, outcome: 'failed', failure, failedOpen: true, overBudget: true });
+      }
+      for (const rejectionCode of [101, 141, 142, 1234]) {
+        metrics.callEnded({ ...ended, hook, outcome: 'rejected', rejectionCode });
+      }
+    }
+    expect(await metrics.render()).toContain('function hello');
+    metrics.keepOnly(new Set([puppy.key]));
+    const text = await metrics.render();
+    expect(text).not.toContain('function hello');
+    expect(text).toContain('parse_webhooks_rejections_total{hook="beforeSave Puppy",code="142"} 1');
+    for (let round = 0; round < 3; round++) {
+      for (let n = 0; n < maxLabels - 1; n++) {
+        metrics.callEnded({
+          ...ended,
+          hook: hookOn({ kind: 'function', functionName: `f${round}_${n}` }),
+        });
+      }
+      expect(await metrics.render()).not.toContain('hook="other"');
+      metrics.keepOnly(new Set([puppy.key]));
+    }
   });
 
   it('show breakers and calls in flight of the hooks that there are at that moment', async () => {
@@ -87,14 +180,14 @@ describe('metrics', () => {
 
   it('belong to one server: two do not share, and nothing global is touched', async () => {
     const [one, other] = [open(), open()];
-    one.callEnded({ hook: puppy, outcome: 'changed', failedOpen: false, durationMs: 1 });
+    one.callEnded({ ...ended, hook: puppy });
     expect(await samples(one, 'parse_webhooks_call_duration_seconds_count')).toHaveLength(1);
     expect(await samples(other, 'parse_webhooks_call_duration_seconds_count')).toEqual([]);
   });
 
   it('name no address and no secret', async () => {
     const metrics = open();
-    metrics.callEnded({ hook: puppy, outcome: 'failed', failure: 'tls', failedOpen: false, durationMs: 1 });
+    metrics.callEnded({ ...ended, hook: puppy, outcome: 'failed', failure: 'tls' });
     expect(await metrics.render()).not.toMatch(/canary|example\.com/);
     expect(metrics.contentType).toMatch(/^text\/plain; version=0\.0\.4/);
   });

@@ -40,6 +40,9 @@ const words: Readonly<Record<FailureKind, string>> = {
   settings: 'its settings cannot be read',
 };
 
+/** All kinds there are. */
+export const failureKinds = Object.keys(words) as readonly FailureKind[];
+
 /** `webhook beforeSave Puppy failed: timed out after 5000 ms` */
 export function failureMessage(label: string, kind: FailureKind, timeoutMs?: number): string {
   const after = kind === 'timeout' && timeoutMs !== undefined ? ` after ${timeoutMs} ms` : '';

@@ -1,6 +1,6 @@
 // One blocking call: match, encode, exchange, decode, interpret, failure policy. The answer is a value, never a throw.
 import { parseCodes } from '../errors';
-import type { ExchangeClient, ExchangeResult } from '../http/exchange';
+import type { ExchangeClient, ExchangeRequest, ExchangeResult } from '../http/exchange';
 import type { InstalledHook } from '../hooks/installed-hook';
 import type { Clock } from '../shared/clock';
 import { createMessageId } from '../shared/ids';
@@ -9,7 +9,8 @@ import type { Logger } from '../shared/logger';
 import { encodeBody, selectKeys, type CallFields } from '../wire/call-fields';
 import { decodeReply } from '../wire/decode-reply';
 import { changedMatches } from '../hooks/changed-filter';
-import type { CallObserver } from './call-observer';
+import type { CallObserver, EndedCall } from './call-observer';
+import { startTrace, type CallTrace, type TraceOrigin } from './call-tracing';
 import { Lanes } from './lanes';
 import type { OutgoingCall, Sender, Senders } from './sender';
 import { laneDefaults, type Finding, type LaneOptions, type LaneState } from '../http/lane';
@@ -19,10 +20,11 @@ import { failureMessage, isTimeout, type FailureKind } from './failure-message';
 export const maxDepth = 5;
 
 /**
- * A timeout after less than this, because others had used up the client's time, says nothing about the receiver; a
- * hook's own shorter `timeoutMs` does. 200 ms is what Envoy gives ext_authz in all.
+ * A timeout after less than this, because others had used up the client's time, says nothing about the receiver; half of
+ * a hook's own shorter `timeoutMs` does. Half of the 200 ms that Envoy gives ext_authz in all: a busy process starts a
+ * call some milliseconds late, which is no reason to look away.
  */
-const fairTimeoutMs = 200;
+const fairTimeoutMs = 100;
 
 export interface HookCall {
   readonly fields: CallFields;
@@ -30,6 +32,15 @@ export interface HookCall {
   readonly changedKeys?: readonly string[];
   /** 1 for a call caused by a client. */
   readonly depth: number;
+  readonly trace?: TraceOrigin | undefined;
+}
+
+/** A call under way. */
+interface StartedCall {
+  readonly startedAt: number;
+  /** Monotonic milliseconds. */
+  readonly deadlineAt: number;
+  readonly trace: CallTrace | undefined;
 }
 
 /** What a trigger makes of the value under `success`. */
@@ -117,9 +128,11 @@ export class HookCaller {
     if (call.kind === 'ready' && !this.concerns(hook, call.call))
       return { kind: 'unchanged', answered: false };
     const startedAt = this.#parts.clock.monotonicMs();
+    const trace = call.kind === 'ready' ? startTrace(hook, call.call.trace) : undefined;
+    const started: StartedCall = { startedAt, deadlineAt, trace };
     const answer: Answer<T> =
-      call.kind === 'ready' ? await this.#answer(hook, call.call, deadlineAt, interpret) : call.failure;
-    this.#count(hook, answer, startedAt);
+      call.kind === 'ready' ? await this.#answer(hook, { ...call.call, started }, interpret) : call.failure;
+    this.#count(hook, answer, started);
     if (hook.settings.mode === 'shadow') {
       if (answer.kind !== 'unchanged' && !(answer.kind === 'failed' && isLoggedByOthers(answer.failure))) {
         this.#parts.logger.info(`webhook ${hook.label} in shadow mode would have ${describeAnswer(answer)}`);
@@ -142,10 +155,11 @@ export class HookCaller {
   /** Sends a notification once and waits for its end; failures are logged. Never throws. */
   async notify(hook: InstalledHook, call: HookCall): Promise<void> {
     const startedAt = this.#parts.clock.monotonicMs();
-    const deadlineAt = startedAt + hook.settings.timeoutMs;
+    const trace = startTrace(hook, call.trace);
+    const started: StartedCall = { startedAt, deadlineAt: startedAt + hook.settings.timeoutMs, trace };
     // What a notified receiver says beyond "taken" has no effect, but an `error` or a failure is worth a log line.
-    const answer = await this.#answer(hook, call, deadlineAt, () => ({ kind: 'unchanged' }));
-    this.#count(hook, answer, startedAt);
+    const answer = await this.#answer(hook, { ...call, started }, () => ({ kind: 'unchanged' }));
+    this.#count(hook, answer, started);
     if (answer.kind === 'rejected') {
       this.#parts.logger.warn(
         `webhook ${hook.label} answered with an error; the operation had already happened`,
@@ -159,10 +173,10 @@ export class HookCaller {
 
   async #answer<T>(
     hook: InstalledHook,
-    call: HookCall,
-    deadlineAt: number,
+    call: HookCall & { readonly started: StartedCall },
     interpret: Interpreter<T>,
   ): Promise<Answer<T>> {
+    const { deadlineAt, trace } = call.started;
     if (hook.broken !== undefined) return { kind: 'failed', failure: 'settings', detail: hook.broken.reason };
     if (call.depth > maxDepth) {
       return { kind: 'failed', failure: 'loop', detail: `depth ${call.depth} is above ${maxDepth}` };
@@ -190,8 +204,10 @@ export class HookCaller {
     const turn = await this.#lanes.of(hook).run(async () => {
       const leftMs = Math.ceil(endsAt - clock.monotonicMs());
       if (leftMs < 1) return overdue;
-      const given = await this.#exchange(hook, outgoing, leftMs, value => interpret(value, sent));
-      const isUnfair = leftMs < Math.min(hook.settings.timeoutMs, fairTimeoutMs);
+      const given = await this.#exchange(hook, { outgoing, trace, timeoutMs: leftMs }, value =>
+        interpret(value, sent),
+      );
+      const isUnfair = leftMs < Math.min(hook.settings.timeoutMs / 2, fairTimeoutMs);
       return isUnfair && given.kind === 'failed' ? { ...given, unfair: true } : given;
     }, timeoutMs);
     if (turn.kind === 'refused') {
@@ -204,10 +220,14 @@ export class HookCaller {
 
   async #exchange<T>(
     hook: InstalledHook,
-    outgoing: OutgoingCall,
-    timeoutMs: number,
+    call: {
+      readonly outgoing: OutgoingCall;
+      readonly trace: CallTrace | undefined;
+      readonly timeoutMs: number;
+    },
     interpret: (value: JsonValue) => Interpretation<T>,
   ): Promise<Answer<T>> {
+    const { outgoing, trace, timeoutMs } = call;
     let sender: Sender;
     let headers: Record<string, string>;
     try {
@@ -220,14 +240,20 @@ export class HookCaller {
         detail: error instanceof Error ? error.message : 'unreadable',
       };
     }
-    const result = await this.#parts.client.exchange({
+    // A hook's own header comes first, and a tracestate belongs to its traceparent.
+    if (trace && headers.traceparent === undefined) Object.assign(headers, trace.headers);
+    const request: ExchangeRequest = {
       url: hook.hook.url,
       route: sender.route,
       headers,
       body: outgoing.body,
       timeoutMs,
       maxReplyBytes: hook.settings.maxReplyBytes,
-    });
+    };
+    const { client, observer } = this.#parts;
+    const result = await (trace ? trace.run(() => client.exchange(request)) : client.exchange(request));
+    if (result.kind === 'reply') trace?.answered(result.status);
+    if (result.connection !== undefined) observer?.connectionUsed(result.connection);
     return judge(result, timeoutMs, interpret);
   }
 
@@ -247,7 +273,7 @@ export class HookCaller {
     };
   }
 
-  #count<T>(hook: InstalledHook, answer: Answer<T>, startedAt: number): void {
+  #count<T>(hook: InstalledHook, answer: Answer<T>, { startedAt, deadlineAt, trace }: StartedCall): void {
     const { health } = hook;
     const { clock, observer } = this.#parts;
     health.calls += 1;
@@ -260,13 +286,19 @@ export class HookCaller {
       if (answer.kind === 'rejected') health.rejections += 1;
       health.lastSuccessAt = clock.now();
     }
-    observer?.callEnded({
+    const endedAt = clock.monotonicMs();
+    const ended: EndedCall = {
       hook,
       outcome: answer.kind === 'use' ? 'changed' : answer.kind,
       ...(failed && { failure: answer.failure }),
+      ...(answer.kind === 'rejected' && { rejectionCode: answer.code }),
       failedOpen: failed && isFailedOpen(hook, answer.failure),
-      durationMs: clock.monotonicMs() - startedAt,
-    });
+      // A timer of a whole number of milliseconds may run up to one early. A notification has no budget but its own.
+      overBudget: failed && hook.blocking && isTimeout(answer.failure) && endedAt >= deadlineAt - 1,
+      durationMs: endedAt - startedAt,
+    };
+    observer?.callEnded(ended);
+    trace?.end(ended);
   }
 }
 

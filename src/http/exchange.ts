@@ -71,7 +71,12 @@ export interface ExchangeFailure {
   readonly tries: number;
 }
 
-export type ExchangeResult = ExchangeReply | ExchangeFailure;
+export type ExchangeResult = (ExchangeReply | ExchangeFailure) & {
+  /** Whether the exchange was the first on its connection. Absent when it got none. */
+  readonly connection?: ConnectionUse;
+};
+
+export type ConnectionUse = 'new' | 'reused';
 
 export interface ExchangeClient {
   /** Makes one POST. Never throws and never follows a redirect: what went wrong is in the result. */

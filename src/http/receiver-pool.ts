@@ -1,5 +1,6 @@
 // The connections to one origin: lends each to one exchange at a time and lets the others wait, in order.
 import type { Client } from 'undici';
+import type { ConnectionUse } from './exchange';
 
 /** An exchange that needs a connection. */
 export interface ConnectionTask {
@@ -19,6 +20,8 @@ export class ReceiverPool {
   readonly #maxConnections: number;
   readonly #clients = new Set<Client>();
   readonly #free: Client[] = [];
+  /** Clients whose connection nobody has used yet. */
+  readonly #fresh = new Set<Client>();
   readonly #waiting = new Set<ConnectionTask>();
   readonly #ending = new Set<Promise<void>>();
 
@@ -37,6 +40,11 @@ export class ReceiverPool {
     const client = this.#free.pop() ?? this.#addClient();
     if (client === undefined) this.#waiting.add(task);
     else task.useClient(client);
+  }
+
+  /** How the client's open connection is being used, told once at the begin of each request on it. */
+  useConnection(client: Client): ConnectionUse {
+    return this.#fresh.delete(client) ? 'new' : 'reused';
   }
 
   /** Takes a waiting task out of the queue. */
@@ -61,6 +69,7 @@ export class ReceiverPool {
    */
   discard(client: Client): void {
     this.#clients.delete(client);
+    this.#fresh.delete(client);
     const ending = client.destroy().finally(() => this.#ending.delete(ending));
     this.#ending.add(ending);
     const task = this.#nextTask();
@@ -84,6 +93,9 @@ export class ReceiverPool {
     if (this.#clients.size >= this.#maxConnections) return undefined;
     const client = this.#createClient();
     this.#clients.add(client);
+    // Told by undici before the request goes out (lib/dispatcher/client.js, connect), also when an idle connection had
+    // been closed and the same Client makes another.
+    client.on('connect', () => this.#fresh.add(client));
     return client;
   }
 }

@@ -4,7 +4,13 @@ import type { Clock } from '../shared/clock';
 import { classifyFailure } from './classify-failure';
 import { ConnectFailure } from './connect-failure';
 import { describeError } from './describe-error';
-import type { ExchangeFailureKind, ExchangePhase, ExchangeRequest, ExchangeResult } from './exchange';
+import type {
+  ConnectionUse,
+  ExchangeFailureKind,
+  ExchangePhase,
+  ExchangeRequest,
+  ExchangeResult,
+} from './exchange';
 import type { ConnectionTask, ReceiverPool } from './receiver-pool';
 import { createReplyBody, type ReplyBody, type ReplyBodySink } from './reply-body';
 
@@ -42,6 +48,7 @@ export class RunningExchange implements Dispatcher.DispatchHandler, ConnectionTa
   #settled = false;
   #client: Client | undefined;
   #clientIsSpent = false;
+  #connection: ConnectionUse | undefined;
   #controller: Dispatcher.DispatchController | undefined;
   #cancelTimer: (() => void) | undefined;
   #onAbort: (() => void) | undefined;
@@ -101,6 +108,7 @@ export class RunningExchange implements Dispatcher.DispatchHandler, ConnectionTa
     }
     this.#controller = controller;
     this.#phase = 'first-byte';
+    if (this.#client !== undefined) this.#connection = this.#pool.useConnection(this.#client);
   }
 
   onResponseStart(
@@ -161,6 +169,7 @@ export class RunningExchange implements Dispatcher.DispatchHandler, ConnectionTa
       body,
       durationMs: this.#elapsedMs(),
       tries: this.#tries,
+      ...(this.#connection !== undefined && { connection: this.#connection }),
     });
   }
 
@@ -192,6 +201,7 @@ export class RunningExchange implements Dispatcher.DispatchHandler, ConnectionTa
       detail,
       durationMs: this.#elapsedMs(),
       tries: this.#tries,
+      ...(this.#connection !== undefined && { connection: this.#connection }),
     });
   }
 

@@ -1,6 +1,7 @@
 // Runs what stands on a seat: the application's cloud code first, then the hook on what it left; a function hook
 // takes precedence over the cloud function. Applies the hook's answer in Parse's own terms.
 import type { HookCall, HookCaller, Interpreter, Verdict } from '../blocking/hook-caller';
+import { readTraceOrigin } from '../blocking/call-tracing';
 import type { Notifier } from '../blocking/notifier';
 import type { OperationDeadline } from '../blocking/operation-deadline';
 import { parseCodes } from '../errors';
@@ -233,7 +234,8 @@ export class HookDispatcher {
       isMaster: request.master === true,
       isBlocking: hook.blocking,
     });
-    return { fields, depth, ...(changedKeys && { changedKeys }) };
+    const trace = readTraceOrigin(request.headers);
+    return { fields, depth, trace, ...(changedKeys && { changedKeys }) };
   }
 }
 
