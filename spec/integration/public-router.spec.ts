@@ -143,7 +143,7 @@ describeOnEachDatabase('the public router', database => {
     }
   });
 
-  it('counts calls by hook and outcome, failures by kind, those let pass, and shows open breakers', async () => {
+  it('counts calls by hook, trigger and outcome, rejections by code, failures by kind, those let pass, and shows open breakers', async () => {
     const hooks = {
       changes: [() => ({ success: 1 }), {}],
       rejects: [() => ({ error: 'no' }), {}],
@@ -167,9 +167,10 @@ describeOnEachDatabase('the public router', database => {
     expect(response.headers.get('content-type')).toMatch(/^text\/plain;.* version=0\.0\.4$/);
     const lines = (await response.text()).split('\n');
     for (const line of [
-      'parse_webhooks_call_duration_seconds_count{hook="beforeSave Metrics_changes",outcome="changed"} 3',
-      'parse_webhooks_call_duration_seconds_count{hook="beforeSave Metrics_rejects",outcome="rejected"} 2',
-      'parse_webhooks_call_duration_seconds_count{hook="beforeSave Metrics_fails",outcome="failed"} 3',
+      'parse_webhooks_call_duration_seconds_count{hook="beforeSave Metrics_changes",trigger="beforeSave",outcome="changed"} 3',
+      'parse_webhooks_call_duration_seconds_count{hook="beforeSave Metrics_rejects",trigger="beforeSave",outcome="rejected"} 2',
+      'parse_webhooks_call_duration_seconds_count{hook="beforeSave Metrics_fails",trigger="beforeSave",outcome="failed"} 3',
+      'parse_webhooks_rejections_total{hook="beforeSave Metrics_rejects",code="141"} 2',
       'parse_webhooks_call_failures_total{hook="beforeSave Metrics_fails",kind="status"} 2',
       'parse_webhooks_call_failures_total{hook="beforeSave Metrics_fails",kind="breaker-open"} 1',
       'parse_webhooks_failed_open_total{hook="beforeSave Metrics_passes"} 1',
@@ -182,6 +183,44 @@ describeOnEachDatabase('the public router', database => {
     expect(lines.join('\n')).not.toMatch(/whsec_|127\.0\.0\.1/);
     const health = (await (await front.get('/health', withToken)).json()) as object;
     expect(health).toMatchObject({ openBreakers: ['beforeSave Metrics_fails'] });
+  });
+
+  it('counts requests on new connections and on those that were open', async () => {
+    const fresh = await startWebhookReceiver();
+    const read = async (): Promise<readonly number[]> => {
+      const text = await (await front.get('/metrics', withToken)).text();
+      return ['new', 'reused'].map(state =>
+        Number(
+          new RegExp(`^parse_webhooks_connections_total\\{state="${state}"\\} (\\d+)$`, 'm').exec(text)?.[1],
+        ),
+      );
+    };
+    try {
+      await parse.registerHook({ functionName: 'kept', url: fresh.on('/kept', () => ({ success: 1 })) });
+      await parse.registerHook({
+        functionName: 'cut',
+        url: fresh.on('/cut', () => new Reply(200, '{"success":1}', { connection: 'close' })),
+      });
+      const [made = NaN, reused = NaN] = await read();
+      for (let n = 0; n < 3; n++) await parse.client('POST', '/functions/kept', { body: {} });
+      expect(await read()).toEqual([made + 1, reused + 2]);
+      // The receiver closes after its answer: the next request is on a connection of its own again.
+      for (let n = 0; n < 2; n++) await parse.client('POST', '/functions/cut', { body: {} });
+      expect(await read()).toEqual([made + 2, reused + 3]);
+    } finally {
+      await parse.removeHook({ functionName: 'kept' });
+      await parse.removeHook({ functionName: 'cut' });
+      await fresh.close();
+    }
+  });
+
+  it('forgets a hook that was removed', async () => {
+    const url = receiver.on('/gone', () => ({ success: 1 }));
+    await parse.registerHook({ functionName: 'gone', url });
+    await parse.client('POST', '/functions/gone', { body: {} });
+    expect(await (await front.get('/metrics', withToken)).text()).toContain('function gone');
+    await parse.removeHook({ functionName: 'gone' });
+    expect(await (await front.get('/metrics', withToken)).text()).not.toContain('function gone');
   });
 
   it('shows calls in flight while they are', async () => {
@@ -200,6 +239,34 @@ describeOnEachDatabase('the public router', database => {
     expect(text).toContain('parse_webhooks_calls_in_flight{hook="function held"} 2');
     const { body } = await parse.master('GET', '/webhooks/metrics');
     expect(body).toContain('parse_webhooks_calls_in_flight{hook="function held"} 0');
+  });
+});
+
+describeOnEachDatabase("metrics of an operation's time", database => {
+  it("count a call cut off by totalDeadlineMs, and not one cut off by the hook's own timeoutMs", async () => {
+    const fresh = await database.create();
+    const receiver = await startWebhookReceiver();
+    let answer = (): void => undefined;
+    const held = new Promise<void>(resolve => (answer = resolve));
+    const parse = await startParseApplication({ database: fresh, webhooks: { totalDeadlineMs: 400 } });
+    try {
+      const url = receiver.on('/held', () => held);
+      await parse.registerHook({ functionName: 'patient', url, timeoutMs: 5000 });
+      await parse.registerHook({ functionName: 'hasty', url, timeoutMs: 50 });
+      for (const name of ['patient', 'hasty']) {
+        const { body } = await parse.client('POST', `/functions/${name}`, { body: {} });
+        expect([name, (body as { code?: number }).code]).toEqual([name, 124]);
+      }
+      const { body } = await parse.master('GET', '/webhooks/metrics');
+      expect(body).toContain('parse_webhooks_budget_exceeded_total{hook="function patient"} 1');
+      expect(body).not.toContain('parse_webhooks_budget_exceeded_total{hook="function hasty"}');
+      expect(body).toContain('parse_webhooks_call_failures_total{hook="function hasty",kind="timeout"} 1');
+    } finally {
+      answer();
+      await parse.stop();
+      await receiver.close();
+      await fresh.drop();
+    }
   });
 });
 
