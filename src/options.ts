@@ -9,7 +9,7 @@ const shape = z.strictObject({
   totalDeadlineMs: z.int().min(1).max(60_000).default(8000),
   /** Bound on DNS, TCP and TLS of one call together, in milliseconds. 1..30000. */
   connectTimeoutMs: z.int().min(1).max(30_000).default(2000),
-  /** Open sockets per origin. 1..10000. */
+  /** Open sockets per hook and origin. 1..10000. */
   maxConnectionsPerOrigin: z.int().min(1).max(10_000).default(128),
   /** How often this node looks for changes made on other nodes, in milliseconds. 50..60000. */
   pollIntervalMs: z.int().min(50).max(60_000).default(400),
@@ -21,7 +21,7 @@ const shape = z.strictObject({
   defaults: defaultableShape.default({}),
   /** Hooks to bring into force at start: the fields of `POST /hooks/...`, settings included. */
   hooks: z.array(z.record(z.string(), z.unknown())).default([]),
-  /** Which addresses may be called, by hooks that set no `network` themselves. Default: all but reserved ones. */
+  /** Which addresses may be called; a hook's own `network` can only narrow it. Default: all but reserved ones. */
   network: networkShape.prefault({}),
   /** `iss` of bearer tokens. Default: Parse Server's `serverURL`. */
   issuer: z.string().min(1).max(2048).optional(),

@@ -77,7 +77,7 @@ export class Running {
       logger,
       keys,
       defaults: options.defaults as HookSettings,
-      whyUnreachable: (url, settings) => whyUnreachable(url, settings.network ?? options.network),
+      whyUnreachable: (url, settings) => whyUnreachable(url, options.network, settings.network),
     });
     return new Running(parts, { registry, store, keys });
   }
@@ -128,7 +128,7 @@ export class Running {
         ed25519: keys.ring.ed25519.map(({ key }) => publicKeyOf(key)),
       }),
     };
-    const notifier = new Notifier(caller, logger);
+    const notifier = new Notifier({ caller, logger, find: key => registry.find(key) });
     const encoder = new RestEncoder(sdk);
     const controller = createHooksController({
       registry,
@@ -165,7 +165,7 @@ export class Running {
     this.api = createManagementApi({
       ...serverRoutes,
       registry,
-      rotateKey: key => registry.changeKeys(text => keys.rotated(text, key)),
+      rotateKey: (key, how) => registry.changeKeys(text => keys.rotated(text, key, how)),
     });
     this.publicRouter = createPublicRouter({ ...serverRoutes, metricsToken: options.metricsToken });
     this.#restore = () => {
@@ -177,9 +177,11 @@ export class Running {
 
   /** Reads what is registered, brings declared hooks into force and follows the changes of other nodes. */
   async putInForce(): Promise<void> {
-    const { seats, config } = this.#parts;
+    const { seats, config, options } = this.#parts;
     const registry = this.#registry;
     await this.#store.prepare();
+    // A wrong encryption key must be found at start, not by the first client, and before it has sealed anything.
+    await registry.verifyKey(options.hooks);
     registry.onChange(() => {
       // A registration that ends after stop() must not bring its hook back.
       if (this.#isOver) return;
@@ -188,7 +190,7 @@ export class Running {
     });
     await this.#reconcile(config.loggerController);
     await registry.reload();
-    assertReadable(registry);
+    registry.assertReadable();
     if (!this.#isOver) this.#poller.start();
   }
 
@@ -251,14 +253,4 @@ async function within<T>(clock: Clock, timeoutMs: number, work: Promise<T>): Pro
   } finally {
     cancel();
   }
-}
-
-/** A wrong encryption key must be found at start, not by the first client. */
-function assertReadable(registry: HookRegistry): void {
-  const broken = registry.undecryptable();
-  if (broken.length === 0) return;
-  throw new WebhookError(
-    'BROKEN_SECRET',
-    `secrets of ${broken.map(hook => hook.label).join(', ')} cannot be decrypted: give the encryptionKey (or master key) they were stored with`,
-  );
 }

@@ -112,8 +112,8 @@ describeOnEachDatabase('bearer tokens', database => {
     return call;
   }
 
-  const rotateKey = (key: string): Promise<Answer> =>
-    parse.master('POST', '/webhooks/keys/rotate', { body: { key } });
+  const rotateKey = (key: string, how: object = {}): Promise<Answer> =>
+    parse.master('POST', '/webhooks/keys/rotate', { body: { key, ...how } });
 
   it('are absent unless they were asked for', async () => {
     const { name } = await register({});
@@ -199,6 +199,30 @@ describeOnEachDatabase('bearer tokens', database => {
       expect((await publicKeys()).filter(({ alg }) => alg === algorithm)).toHaveLength(2);
     },
   );
+
+  it.each(['RS256', 'ES256'])(
+    'of %s are of the new key at once when the others are revoked',
+    async algorithm => {
+      const { name } = await register({ bearer: { algorithm } });
+      const before = tokenOf(await callOf(name));
+      expect(await rotateKey(algorithm, { revokeOthers: true })).toMatchObject({ status: 201, body: {} });
+      const keys = (await publicKeys()).filter(({ alg }) => alg === algorithm);
+      expect(keys).toHaveLength(1);
+      const after = tokenOf(await callOf(name));
+      expect([isVerifiedBy(before, keys), isVerifiedBy(after, keys)]).toEqual([false, true]);
+    },
+  );
+
+  it.each([
+    [{ revokeOthers: 'yes' }, 'revokeOthers must be true or false, got "yes"'],
+    [{ revokeOthers: null }, 'revokeOthers must be true or false, got null'],
+    [{ revokeOther: true }, 'the body must have no field "revokeOther"'],
+  ])('keep their keys when a rotation is asked for with %j', async (how, error) => {
+    await register({ bearer: { algorithm: 'ES256' } });
+    const keys = await publicKeys();
+    expect(await rotateKey('ES256', how)).toMatchObject({ status: 400, body: { code: 143, error } });
+    expect(await publicKeys()).toEqual(keys);
+  });
 
   it('of HS256 are made with the new secret from a rotation on', async () => {
     const { name, answer } = await register({ bearer: { algorithm: 'HS256' } });

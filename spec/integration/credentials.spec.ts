@@ -444,42 +444,6 @@ describeOnEachDatabase('the network policy', database => {
     });
   });
 
-  it('of a hook takes the place of the one of the plugin, both ways', async () => {
-    await withServer({ network: { allowPrivate: false } }, async parse => {
-      const url = receiver.on('/open', () => ({ success: 1 }));
-      const allow = { allow: ['127.0.0.0/8'], allowPrivate: false };
-      expect((await register(parse, { functionName: 'open', url, network: allow })).status).toBe(200);
-      expect((await parse.client('POST', '/functions/open', { body: {} })).body).toEqual({ result: 1 });
-      const path = '/webhooks/hooks/functions/open';
-      const ports = { ...allow, ports: [443] };
-      for (const network of [null, ports]) {
-        expect(await parse.master('PATCH', path, { body: { network } })).toMatchObject({
-          status: 400,
-          body: { code: 143, error: expect.stringMatching(/^url is refused: /) },
-        });
-      }
-      expect((await parse.master('GET', path)).body.network).toMatchObject(allow);
-      expect((await parse.client('POST', '/functions/open', { body: {} })).body).toEqual({ result: 1 });
-    });
-    await withServer({}, async parse => {
-      const url = receiver.on('/closed', () => ({ success: 1 })).replace('127.0.0.1', 'localhost');
-      const network = { deny: ['localhost'] };
-      expect((await register(parse, { functionName: 'closed', url, network })).status).toBe(400);
-      const byRange = { deny: ['127.0.0.0/8', '::1'] };
-      expect((await register(parse, { functionName: 'closed', url, network: byRange })).status).toBe(200);
-      expect((await parse.client('POST', '/functions/closed', { body: {} })).body).toMatchObject({
-        code: 141,
-        error: 'webhook function closed failed: address is not allowed',
-      });
-      // A kept connection of the open hook is not lent to the closed one.
-      await parse.registerHook({ functionName: 'beside', url });
-      expect((await parse.client('POST', '/functions/beside', { body: {} })).body).toEqual({ result: 1 });
-      expect((await parse.client('POST', '/functions/closed', { body: {} })).body).toMatchObject({
-        code: 141,
-      });
-    });
-  });
-
   it('of a hook is refused when it is malformed', async () => {
     const malformed = [
       { allow: ['10.1.0.0/8'] },

@@ -1,7 +1,9 @@
 // The router beside Parse: public keys for everybody, metrics and health for the token, and the same below Parse.
-import express from 'express';
+import express, { type RequestHandler } from 'express';
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
+import { createMetrics } from '../../src/api/metrics';
+import { createPublicRouter } from '../../src/api/public-router';
 import { Webhooks } from '../../src/index';
 import { describeOnEachDatabase, type FreshDatabase } from '../support/databases';
 import { startParseApplication, type ParseApplication } from '../support/parse-application';
@@ -15,8 +17,8 @@ interface Front {
 }
 
 /** An express app with nothing but the router, as a user mounts it. */
-async function mount(webhooks: Webhooks): Promise<Front> {
-  const server = createServer(express().use('/webhooks', webhooks.router())).listen(0, '127.0.0.1');
+async function mount(router: RequestHandler): Promise<Front> {
+  const server = createServer(express().use('/webhooks', router)).listen(0, '127.0.0.1');
   await once(server, 'listening');
   const address = server.address();
   if (address === null || typeof address === 'string') throw new Error('the front has no port');
@@ -49,7 +51,7 @@ describeOnEachDatabase('the public router', database => {
       database: fresh,
       webhooks: { metricsToken, breakerFailures: 2, breakerOpenMs: 600_000 },
     });
-    front = await mount(parse.webhooks);
+    front = await mount(parse.webhooks.router());
   });
 
   afterAll(async () => {
@@ -60,8 +62,15 @@ describeOnEachDatabase('the public router', database => {
   });
 
   it('serves empty key sets before any hook needs a key, and keys as soon as one does', async () => {
-    expect(await (await front.get('/jwks.json')).json()).toEqual({ keys: [] });
-    expect(await (await front.get('/ed25519.json')).json()).toEqual({ publicKeys: [] });
+    for (const [path, empty] of [
+      ['/jwks.json', { keys: [] }],
+      ['/ed25519.json', { publicKeys: [] }],
+    ] as const) {
+      const response = await front.get(path);
+      expect(await response.json()).toEqual(empty);
+      // A cache that kept it would refuse what the first key signs.
+      expect(response.headers.get('cache-control')).toBe('no-store');
+    }
     await parse.registerHook({
       functionName: 'keys',
       url: receiver.on('/keys', () => ({ success: 1 })),
@@ -116,6 +125,18 @@ describeOnEachDatabase('the public router', database => {
       expect([path, response.status]).toEqual([path, 404]);
       expect(await response.json()).toMatchObject({ code: 101 });
     }
+  });
+
+  it('answers 400 in JSON for paths that are not valid percent-encoding, below Parse too', async () => {
+    for (const path of ['/%zz', '/health%', '/%c3%28']) {
+      const response = await front.get(path, withToken);
+      expect([path, response.status]).toEqual([path, 400]);
+      expect(await response.json()).toEqual({ code: 143, error: 'the path is not valid percent-encoding' });
+    }
+    expect(await parse.master('GET', '/webhooks/hooks/functions/%zz')).toMatchObject({
+      status: 400,
+      body: { code: 143, error: 'the path is not valid percent-encoding' },
+    });
   });
 
   it('serves health with the token', async () => {
@@ -204,9 +225,9 @@ describeOnEachDatabase('the public router', database => {
       const [made = NaN, reused = NaN] = await read();
       for (let n = 0; n < 3; n++) await parse.client('POST', '/functions/kept', { body: {} });
       expect(await read()).toEqual([made + 1, reused + 2]);
-      // The receiver closes after its answer: the next request is on a connection of its own again.
+      // A hook has connections of its own, and this receiver closes after each answer.
       for (let n = 0; n < 2; n++) await parse.client('POST', '/functions/cut', { body: {} });
-      expect(await read()).toEqual([made + 2, reused + 3]);
+      expect(await read()).toEqual([made + 3, reused + 2]);
     } finally {
       await parse.removeHook({ functionName: 'kept' });
       await parse.removeHook({ functionName: 'cut' });
@@ -274,7 +295,7 @@ describeOnEachDatabase('the public router without a metricsToken', database => {
   it('answers 503 before the start and after the stop, during it no empty key set, and keeps metrics closed', async () => {
     const fresh = await database.create();
     const lines: number[] = [];
-    const closed = await mount(new Webhooks());
+    const closed = await mount(new Webhooks().router());
     try {
       const response = await closed.get('/jwks.json');
       expect(response.status).toBe(503);
@@ -292,7 +313,7 @@ describeOnEachDatabase('the public router without a metricsToken', database => {
         // Cloud code runs in the middle of the start.
         cloud: async () => {
           webhooksOf.current = configure.mock.contexts[0] as Webhooks;
-          front = await mount(webhooksOf.current);
+          front = await mount(webhooksOf.current.router());
           lines.push((await front.get('/jwks.json')).status);
         },
       },
@@ -311,5 +332,34 @@ describeOnEachDatabase('the public router without a metricsToken', database => {
     expect((await front?.get('/jwks.json'))?.status).toBe(503);
     if (front) close(front);
     await fresh.drop();
+  });
+});
+
+describe('the public router when something breaks', () => {
+  it('answers 500 in JSON and tells nothing of the error', async () => {
+    const fail = (): never => {
+      throw new Error('canary');
+    };
+    const metrics = { ...createMetrics({ listHooks: () => [], readLane: fail }), render: async () => fail() };
+    const front = await mount(
+      createPublicRouter({
+        metrics,
+        publicKeys: fail,
+        readDatabase: fail,
+        registryVersion: fail,
+        listHooks: fail,
+        laneOf: fail,
+        metricsToken,
+      }),
+    );
+    try {
+      for (const path of ['/jwks.json', '/ed25519.json', '/metrics', '/health']) {
+        const response = await front.get(path, withToken);
+        expect([path, response.status]).toEqual([path, 500]);
+        expect(await response.json()).toEqual({ code: 141, error: 'internal error' });
+      }
+    } finally {
+      close(front);
+    }
   });
 });

@@ -284,9 +284,76 @@ describe('the registry of guards', () => {
     const kept = parseNetworkOptions({});
     const dropped = parseNetworkOptions({ allowPrivate: false });
     const [keptThing, droppedThing] = [registry.find(kept), registry.find(dropped)];
-    expect(registry.keepOnly([kept])).toEqual([droppedThing]);
-    expect(registry.keepOnly([kept])).toEqual([]);
+    expect(registry.keepOnly([[kept]])).toEqual([droppedThing]);
+    expect(registry.keepOnly([[kept]])).toEqual([]);
     expect(registry.find(kept)).toBe(keptThing);
     expect(registry.find(dropped)).not.toBe(droppedThing);
+  });
+
+  it('shares what belongs to a pair, apart from what belongs to each of the two', () => {
+    const registry = createGuardRegistry({ open: guard => ({ guard }) });
+    const closed = { allowPrivate: false };
+    const find = (policy: object, narrowedBy?: object) =>
+      registry.find(parseNetworkOptions(policy), narrowedBy && parseNetworkOptions(narrowedBy));
+    const pair = find({ ports: [80] }, closed);
+    expect(find({ ports: ['80'] }, closed)).toBe(pair);
+    expect(find({ ports: [80] })).not.toBe(pair);
+    expect(find(closed)).not.toBe(pair);
+    // Narrowed by its like: nothing is narrowed.
+    expect(find(closed, closed)).toBe(find(closed));
+    expect(
+      registry.keepOnly([[parseNetworkOptions({ ports: [80] }), parseNetworkOptions(closed)]]),
+    ).toHaveLength(2);
+    expect(registry.list()).toEqual([pair]);
+  });
+});
+
+describe('a policy narrowed by another', () => {
+  const narrowed = (policy: object, narrowedBy: object, resolve: ResolveName = answering(good4)) =>
+    createAddressGuard(parseNetworkOptions(policy), { narrowedBy: parseNetworkOptions(narrowedBy), resolve });
+
+  it.each([
+    [
+      'its defaults do not open what is closed',
+      { allowPrivate: false },
+      { ports: [80] },
+      'http://127.0.0.1/',
+    ],
+    ['its allow does not', {}, { allow: ['169.254.169.254'] }, 'http://169.254.169.254/'],
+    ['its ports do not', { ports: [80] }, { ports: [80, 22] }, 'http://1.1.1.1:22/'],
+    ['its silence on a name does not', { deny: ['a.test'] }, {}, 'http://a.test/'],
+    ['its own closing holds', {}, { allowPrivate: false }, 'http://127.0.0.1/'],
+    ['its own ports hold', {}, { ports: [443] }, 'http://1.1.1.1/'],
+    ['its own deny holds', {}, { deny: ['a.test'] }, 'http://a.test/'],
+    [
+      'what only the first allows is refused',
+      { allow: ['169.254.1.1'] },
+      { ports: [80] },
+      'http://169.254.1.1/',
+    ],
+  ])('refuses what either refuses: %s', (_what, policy, narrowedBy, url) => {
+    expect(narrowed(policy, narrowedBy).judgeUrl(url).kind).toBe('refused');
+    const { hostname, port } = new URL(url);
+    expect(narrowed(policy, narrowedBy).judgeTarget({ protocol: 'http:', hostname, port }).kind).toBe(
+      'refused',
+    );
+  });
+
+  it('allows what both allow', async () => {
+    const guard = narrowed({ allow: ['169.254.1.1'] }, { allow: ['169.254.1.1'], ports: [80] });
+    expect(guard.judgeUrl('http://169.254.1.1/')).toEqual({ kind: 'allowed' });
+    expect(guard.judgeAddress('169.254.1.1')).toEqual({ kind: 'allowed' });
+    expect(guard.judgeUrl('http://a.test/')).toEqual({ kind: 'undecided' });
+    expect(await lookUp(guard)).toMatchObject({ error: null, address: [good4] });
+  });
+
+  it.each([
+    [{ allowPrivate: false }, {}],
+    [{}, { allowPrivate: false }],
+    [{ allowPrivate: false, allow: ['hooks.test'] }, { allowPrivate: false }],
+    [{ deny: ['10.0.0.5'] }, { allow: ['10.0.0.5'] }],
+  ])('vets the addresses of a name by %j and %j', async (policy, narrowedBy) => {
+    const { error } = await lookUp(narrowed(policy, narrowedBy, answering(good4, inner4)));
+    expect(error).toBeInstanceOf(AddressRefusal);
   });
 });

@@ -85,7 +85,9 @@ function setUp() {
     }),
   };
   const caller = new HookCaller({ client, clock: systemClock, logger: silent, senders });
-  return { client, caller, notifier: new Notifier(caller, silent) };
+  const registered = new Map<string, InstalledHook>();
+  const notifier = new Notifier({ caller, logger: silent, find: key => registered.get(key) });
+  return { client, caller, notifier, register: (hook: InstalledHook) => registered.set(hook.key, hook) };
 }
 
 function prepare(headers: Readonly<Record<string, unknown>> = {}): HookCall {
@@ -271,6 +273,7 @@ describe('a call with a tracer provider', () => {
   it('keeps the context of the operation over the wait of a notification', async () => {
     const scene = setUp();
     const hook = hookWith({ maxInFlight: 1 }, 'afterSave');
+    scene.register(hook);
     const tracer = trace.getTracer('application');
     const parents = ['one', 'two', 'three'].map(name =>
       tracer.startActiveSpan(name, span => {

@@ -44,7 +44,11 @@ const expected: readonly (readonly [limit: string, value: string, setBy?: string
   ],
   ['one operation of a client: all its calls', duration(options.totalDeadlineMs), option('totalDeadlineMs')],
   ['depth of webhooks that cause each other', number(maxDepth)],
-  ['connections per origin', number(options.maxConnectionsPerOrigin), option('maxConnectionsPerOrigin')],
+  [
+    'connections per hook and origin',
+    number(options.maxConnectionsPerOrigin),
+    option('maxConnectionsPerOrigin'),
+  ],
   ['calls of a hook in flight', number(settingDefaults.maxInFlight), setting('maxInFlight')],
   ['calls of a hook that wait for their turn', number(laneDefaults.maxWaiting)],
   ['wait for a turn', duration(laneDefaults.maxWaitMs)],

@@ -3,6 +3,7 @@ import {
   emptyKeyRing,
   hasKey,
   parseKeyRing,
+  replaceKeys,
   serializeKeyRing,
   type KeyRing,
 } from '../../src/http/key-ring';
@@ -78,6 +79,38 @@ describe('a ring of keys', () => {
     expect(again.bearer.keys).toHaveLength(2);
     expect(again.bearer.keys[0]).toBe(two.bearer.keys[0]);
     expect(again.bearer.keys[1]?.keyId).not.toBe(two.bearer.keys[1]?.keyId);
+  });
+
+  it.each(['RS256', 'ES256'] as const)(
+    'has one %s key after all were replaced, which signs at once',
+    async key => {
+      const clock = new ManualClock();
+      const other = key === 'RS256' ? 'ES256' : 'RS256';
+      let ring = emptyKeyRing;
+      for (const each of ['ed25519', other, key, key] as const) ring = await addKey(ring, each, clock);
+      const replaced = await replaceKeys(ring, key, clock);
+      const ofKey = replaced.bearer.keys.filter(({ algorithm }) => algorithm === key);
+      expect(ofKey).toHaveLength(1);
+      expect(ring.bearer.keys.map(({ keyId }) => keyId)).not.toContain(ofKey[0]?.keyId);
+      for (const nowMs of [clock.now() - 10 * 60 * 1000, clock.now(), clock.now() + 4 * hour])
+        expect(signingKeyAt(replaced.bearer, key, nowMs)).toBe(ofKey[0]);
+      expect(signingKeyAt(replaced.bearer, other, clock.now())).toBe(
+        signingKeyAt(ring.bearer, other, clock.now()),
+      );
+      expect(replaced.ed25519).toBe(ring.ed25519);
+      // Rotations go on from it as from a first one.
+      const next = await addKey(replaced, key, clock);
+      expect(signingKeyAt(next.bearer, key, clock.now())).toBe(ofKey[0]);
+      expect(keyIds(next, clock.now())).toHaveLength(3);
+    },
+  );
+
+  it('has one ed25519 key after all were replaced', async () => {
+    const clock = new ManualClock();
+    const two = await addKey(await addKey(emptyKeyRing, 'ed25519', clock), 'ed25519', clock);
+    const { ed25519 } = await replaceKeys(two, 'ed25519', clock);
+    expect(ed25519).toHaveLength(1);
+    expect(two.ed25519).not.toContainEqual(ed25519[0]);
   });
 
   test.each([

@@ -144,8 +144,15 @@ class HeldClient implements ExchangeClient {
     // Holds nothing open.
   }
 
-  timeOut(): void {
-    const more = { failure: 'timeout', phase: 'first-byte', detail: '', durationMs: 1, tries: 1 } as const;
+  timeOut(queued: { readonly queued?: true } = {}): void {
+    const more = {
+      ...queued,
+      failure: 'timeout',
+      phase: 'first-byte',
+      detail: '',
+      durationMs: 1,
+      tries: 1,
+    } as const;
     for (const resolve of this.#held.splice(0)) resolve({ kind: 'failure', ...more });
   }
 }
@@ -234,5 +241,26 @@ describe('a blocking call in its lane', () => {
     }
     expect(caller.laneOf(hook).breaker).toBe(breaker);
     expect(client.requests).toHaveLength(breaker === 'open' ? 2 : 4);
+  });
+
+  it('that times out while it waits for a connection does not count', async () => {
+    const { client, caller, call } = setUpCaller();
+    const hook = hookAt('http://a.test/');
+    for (let i = 0; i < 6; i++) {
+      const calling = call(hook, 8000);
+      client.timeOut({ queued: true });
+      expect(await calling).toMatchObject({ kind: 'refused', code: 124 });
+    }
+    expect(caller.laneOf(hook).breaker).toBe('closed');
+    expect(client.requests).toHaveLength(6);
+  });
+
+  it('uses the connections of its own hook', async () => {
+    const { client, call } = setUpCaller();
+    const hooks = [hookAt('http://a.test/', 'A'), hookAt('http://a.test/', 'B')];
+    const calls = hooks.map(hook => call(hook, 8000));
+    expect(client.requests.map(({ lane }) => lane)).toEqual(hooks.map(({ key }) => key));
+    client.timeOut();
+    await Promise.all(calls);
   });
 });

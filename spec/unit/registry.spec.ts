@@ -2,7 +2,8 @@
 import { hookKey, type HookTarget } from '../../src/hooks/hook';
 import { HookRegistry } from '../../src/hooks/registry';
 import { createSecretBox } from '../../src/hooks/secret-box';
-import { systemClock } from '../../src/shared/clock';
+import { systemClock, type Clock } from '../../src/shared/clock';
+import { openRecord } from '../../src/hooks/stored-settings';
 import { ManualClock } from '../support/manual-clock';
 import { MemoryHookStore } from '../support/memory-hook-store';
 
@@ -13,6 +14,7 @@ const key = hookKey(target);
 function openNode(
   store = new MemoryHookStore(new ManualClock()),
   encryptionKey = 'some key',
+  clock: Clock = systemClock,
 ): { store: MemoryHookStore; registry: HookRegistry; lines: string[]; changes: () => number } {
   const lines: string[] = [];
   const log = (line: string): void => void lines.push(line);
@@ -20,7 +22,7 @@ function openNode(
     store,
     box: createSecretBox(encryptionKey, systemClock),
     logger: { info: log, warn: log, error: log },
-    clock: systemClock,
+    clock,
     keys: { complete: async () => undefined, use: () => undefined, isNeededBy: () => false },
     whyUnreachable: () => undefined,
     defaults: { timeoutMs: 1000 },
@@ -242,5 +244,49 @@ describe('a registry', () => {
     expect((await registry.reconcile(declared, true)).removed).toEqual(['function undeclared']);
     expect(store.rows).toHaveLength(3);
     expect(store.settings.size).toBe(3);
+  });
+
+  it('tells of former secrets while they sign, and forgets the others when it seals a hook anew', async () => {
+    const clock = new ManualClock();
+    const { registry, store } = openNode(new MemoryHookStore(clock), 'some key', clock);
+    await registry.create({ functionName: 'f', url }, 'drop-unknown');
+    await registry.rotateSecret(target, { graceMs: 5000 });
+    const { hook } = await registry.rotateSecret(target, { graceMs: 1000 });
+    const start = clock.now();
+    expect(registry.oldSecretEnds(hook)).toEqual([start + 1000, start + 5000]);
+    clock.advance(1000);
+    expect(registry.oldSecretEnds(hook)).toEqual([start + 5000]);
+    await registry.update(target, { settings: { timeoutMs: 5 } });
+    const box = createSecretBox('some key', systemClock);
+    const { secrets } = openRecord(target, store.settings.get(key)?.settings ?? '', box);
+    expect(secrets?.old.map(({ expiresAt }) => expiresAt)).toEqual([start + 5000]);
+  });
+
+  it('gives no hook a secret while another was sealed with another key', async () => {
+    const { registry, store } = openNode();
+    await registry.create({ functionName: 'f', url }, 'drop-unknown');
+    const withOtherKey = openNode(store, 'another key').registry;
+    store.rows.push({ functionName: 'bare', url });
+    await withOtherKey.reload();
+    expect([...store.settings.keys()]).toEqual([key]);
+    await registry.reload();
+    expect(store.settings.size).toBe(2);
+  });
+
+  it('verifies its key by what is stored and what is declared, and writes nothing', async () => {
+    const { registry, store } = openNode();
+    await registry.create({ functionName: 'f', url }, 'drop-unknown');
+    const before = [[...store.rows], [...store.settings]];
+    const wrong = openNode(store, 'another key').registry;
+    const secret = `whsec_${Buffer.alloc(32, 1).toString('base64')}`;
+    await registry.verifyKey([]);
+    await wrong.verifyKey([{ functionName: 'f', url, secret }]);
+    for (const declared of [[], [{ functionName: 'f', url }], [{ functionName: 'g', url, secret }]]) {
+      await expect(wrong.verifyKey(declared)).rejects.toMatchObject({
+        code: 'BROKEN_SECRET',
+        message: expect.stringContaining('function f'),
+      });
+    }
+    expect([[...store.rows], [...store.settings]]).toEqual(before);
   });
 });

@@ -36,6 +36,8 @@ describe('a secret box', () => {
       () => box.open(sealed.replace('v1', 'v2'), 'place'),
       () => box.open('', 'place'),
       () => box.open('top secret', 'place'),
+      () => box.open(`${sealed}.`, 'place'),
+      () => box.open(`${sealed}.more`, 'place'),
     ];
     for (const attempt of attempts) {
       expect(attempt).toThrow(
@@ -43,6 +45,15 @@ describe('a secret box', () => {
       );
       expect(attempt).toThrow(
         expect.objectContaining({ message: expect.not.stringContaining('top secret') }),
+      );
+    }
+  });
+
+  it.each(['', 'top secret'])('stays shut at whatever length it is cut', plain => {
+    const sealed = box.seal(plain, 'place');
+    for (let length = 0; length < sealed.length; length++) {
+      expect(() => box.open(sealed.slice(0, length), 'place')).toThrow(
+        expect.objectContaining({ code: 'BROKEN_SECRET' }),
       );
     }
   });

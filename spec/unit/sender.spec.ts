@@ -60,7 +60,7 @@ function open(network = {}) {
     headersOf,
     isSignedWith,
     addKey: async (key: RingKey) => {
-      text = await keys.rotated(text, key);
+      text = await keys.rotated(text, key, { revokeOthers: false });
       keys.use(text);
     },
   };
@@ -211,6 +211,14 @@ describe('the route of a call', () => {
     expect(keyOf({ network: parseNetworkOptions({}) })).toBe(keys[0]);
   });
 
+  it("is guarded by the plugin's policy and the hook's own", () => {
+    const { senders } = open({ allowPrivate: false });
+    const { guard } = senders.of(hookWith({ network: parseNetworkOptions({ ports: [80] }) })).route;
+    expect(guard?.judgeUrl('http://127.0.0.1/')).toMatchObject({ kind: 'refused', reason: 'range' });
+    expect(guard?.judgeUrl('http://1.1.1.1:81/')).toMatchObject({ kind: 'refused', reason: 'port' });
+    expect(guard?.judgeUrl('http://1.1.1.1/')).toEqual({ kind: 'allowed' });
+  });
+
   it('names no certificate key', () => {
     expect(keyOf({ tls: { cert: 'a', key: 'canary' } })).not.toContain('canary');
   });
@@ -219,8 +227,17 @@ describe('the route of a call', () => {
 describe('why a URL may not be called', () => {
   it('is told of literal addresses, and not of names', () => {
     const closed = parseNetworkOptions({ allowPrivate: false });
-    expect(whyUnreachable('http://10.0.0.1/', closed)).toMatch(/private/);
-    expect(whyUnreachable('http://10.0.0.1/', parseNetworkOptions({}))).toBeUndefined();
-    expect(whyUnreachable('http://name.example.com/', closed)).toBeUndefined();
+    expect(whyUnreachable('http://10.0.0.1/', closed, undefined)).toMatch(/private/);
+    expect(whyUnreachable('http://10.0.0.1/', parseNetworkOptions({}), undefined)).toBeUndefined();
+    expect(whyUnreachable('http://name.example.com/', closed, undefined)).toBeUndefined();
+  });
+
+  it("is the word of the plugin's policy and of the hook's", () => {
+    const [open, closed, ports] = [{}, { allowPrivate: false }, { ports: [80] }].map(parseNetworkOptions);
+    if (!open || !closed || !ports) throw new Error('no policies');
+    expect(whyUnreachable('http://10.0.0.1/', closed, ports)).toMatch(/private/);
+    expect(whyUnreachable('http://10.0.0.1/', open, closed)).toMatch(/private/);
+    expect(whyUnreachable('http://10.0.0.1:81/', open, ports)).toMatch(/port 81/);
+    expect(whyUnreachable('http://10.0.0.1/', open, ports)).toBeUndefined();
   });
 });

@@ -7,6 +7,9 @@ const es256 = { bearer: { algorithm: 'ES256' as const } };
 const rs256 = { bearer: { algorithm: 'RS256' as const } };
 const hs256 = { bearer: { algorithm: 'HS256' as const } };
 
+const added = { revokeOthers: false };
+const alone = { revokeOthers: true };
+
 describe('the keys of a server', () => {
   it('are made only for hooks that need them', async () => {
     const keys = new ServerKeys(new ManualClock());
@@ -40,13 +43,13 @@ describe('the keys of a server', () => {
   it('come into use as a new ring, and stay the same ring while the text does', async () => {
     const keys = new ServerKeys(new ManualClock());
     const empty = keys.ring;
-    const text = await keys.rotated(undefined, 'ed25519');
+    const text = await keys.rotated(undefined, 'ed25519', added);
     keys.use(text);
     const ring = keys.ring;
     expect(ring).not.toBe(empty);
     keys.use(text.slice());
     expect(keys.ring).toBe(ring);
-    keys.use(await keys.rotated(text, 'ed25519'));
+    keys.use(await keys.rotated(text, 'ed25519', added));
     expect(keys.ring.ed25519.map(({ text: each }) => each)[1]).toBe(ring.ed25519[0]?.text);
     keys.use(undefined);
     expect(keys.ring).toEqual(empty);
@@ -54,9 +57,22 @@ describe('the keys of a server', () => {
 
   it('stay in use when a text cannot be read', async () => {
     const keys = new ServerKeys(new ManualClock());
-    keys.use(await keys.rotated(undefined, 'ed25519'));
+    keys.use(await keys.rotated(undefined, 'ed25519', added));
     const { ring } = keys;
     expect(() => keys.use('garbage')).toThrow('unreadable');
     expect(keys.ring).toBe(ring);
   });
+
+  it.each(['ed25519', 'RS256', 'ES256'] as const)(
+    'of %s are all but the new one revoked when that is asked',
+    async key => {
+      const keys = new ServerKeys(new ManualClock());
+      const count = (text: string): number => {
+        const { ed25519, bearer } = parseKeyRing(text);
+        return key === 'ed25519' ? ed25519.length : bearer.keys.length;
+      };
+      const two = await keys.rotated(await keys.rotated(undefined, key, added), key, added);
+      expect([count(two), count(await keys.rotated(two, key, alone))]).toEqual([2, 1]);
+    },
+  );
 });

@@ -31,7 +31,8 @@ export interface HookRoutesParts {
 
 export function createHookRoutes({ registry, laneOf }: HookRoutesParts): Router {
   const router = Router();
-  const show = (hook: InstalledHook): JsonObject => showHook(hook, laneOf(hook));
+  const show = (hook: InstalledHook): JsonObject =>
+    showHook(hook, laneOf(hook), registry.oldSecretEnds(hook));
 
   router.get('/hooks', async (request, response) => {
     await registry.refresh();
@@ -68,8 +69,8 @@ export function createHookRoutes({ registry, laneOf }: HookRoutesParts): Router 
   return router;
 }
 
-function showHook(hook: InstalledHook, lane: LaneReading): JsonObject {
-  const { createdAt, updatedAt, broken, health, settings, secrets } = hook;
+function showHook(hook: InstalledHook, lane: LaneReading, oldSecretEnds: readonly number[]): JsonObject {
+  const { createdAt, updatedAt, broken, health, settings } = hook;
   return {
     objectId: hookObjectId(hook.hook.target),
     ...(createdAt !== undefined && { createdAt }),
@@ -77,7 +78,7 @@ function showHook(hook: InstalledHook, lane: LaneReading): JsonObject {
     ...hookFields(hook.hook),
     ...(showSettings(settings) as Readonly<Record<string, unknown>> as JsonObject),
     // When each former secret stops signing beside the current one.
-    oldSecretsExpireAt: (secrets?.old ?? []).map(({ expiresAt }) => new Date(expiresAt).toISOString()),
+    oldSecretsExpireAt: oldSecretEnds.map(endsAt => new Date(endsAt).toISOString()),
     health: {
       state: broken === undefined ? 'installed' : 'broken',
       ...(broken !== undefined && { reason: broken.reason }),

@@ -36,10 +36,28 @@ export const notFound: RequestHandler = (request, response) => {
     .json({ code: parseCodes.objectNotFound, error: `no route ${request.method} ${request.path}` });
 };
 
+/** Answers our own errors and paths that cannot be read; passes on every other error. */
 export const answerError: ErrorRequestHandler = (error: unknown, _request, response, next) => {
-  if (error instanceof WebhookError) {
+  if (response.headersSent) {
+    next(error);
+  } else if (error instanceof WebhookError) {
     response.status(statusOf[error.code] ?? 400).json({ code: error.parseCode, error: error.message });
+  } else if (isUndecodablePath(error)) {
+    const message = 'the path is not valid percent-encoding';
+    response.status(400).json({ code: parseCodes.webhookError, error: message });
   } else {
     next(error);
   }
 };
+
+/** The end of a router that has no Parse Server behind it: nothing of the error gets out, and no page of express's. */
+export const answerInternalError: ErrorRequestHandler = (error: unknown, _request, response, next) => {
+  // Express then closes the connection: half an answer must not look whole.
+  if (response.headersSent) next(error);
+  else response.status(500).json({ code: parseCodes.scriptFailed, error: 'internal error' });
+};
+
+/** What decodeURIComponent throws; express gives it to error handlers when a parameter cannot be decoded. */
+function isUndecodablePath(error: unknown): boolean {
+  return typeof error === 'object' && error !== null && 'name' in error && error.name === 'URIError';
+}

@@ -2,7 +2,7 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { Router, type RequestHandler } from 'express';
 import { WebhookError } from '../errors';
-import { answerError, notFound } from './http-errors';
+import { answerError, answerInternalError, notFound } from './http-errors';
 import { createKeyRoutes, createStatusRoutes, type ServerRoutesParts } from './server-routes';
 
 export interface PublicRouterParts extends ServerRoutesParts {
@@ -15,9 +15,15 @@ export function createPublicRouter(parts: PublicRouterParts): RequestHandler {
   const router = Router();
   router.use(createKeyRoutes(parts));
   router.use(createStatusRoutes(parts, requireToken(parts.metricsToken)));
-  router.use(notFound, answerError);
+  router.use(refuseUndecodable, notFound, answerError, answerInternalError);
   return router;
 }
+
+/** No route of ours has a parameter, so express decodes no path: it would be a 404. */
+const refuseUndecodable: RequestHandler = (request, _response, next) => {
+  decodeURIComponent(request.path);
+  next();
+};
 
 function requireToken(token: string | undefined): RequestHandler {
   const expected = token === undefined ? undefined : digest(token);

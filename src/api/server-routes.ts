@@ -7,7 +7,7 @@ import type { LaneReading, Metrics } from './metrics';
 
 export interface PublicKeys {
   /** The body of a JSON Web Key Set. */
-  readonly jwks: object;
+  readonly jwks: { readonly keys: readonly object[] };
   /** How long caches may keep it. */
   readonly maxAgeSeconds: number;
   /** `whpk_…`, newest first. */
@@ -37,15 +37,20 @@ export function createKeyRoutes({ publicKeys }: Pick<ServerRoutesParts, 'publicK
   router.get('/jwks.json', (_request, response) => {
     const { jwks, maxAgeSeconds } = publicKeys();
     response
-      .set('Cache-Control', `public, max-age=${maxAgeSeconds}`)
+      .set('Cache-Control', cacheControl(jwks.keys, maxAgeSeconds))
       .type('application/jwk-set+json')
       .json(jwks);
   });
   router.get('/ed25519.json', (_request, response) => {
     const { ed25519, maxAgeSeconds } = publicKeys();
-    response.set('Cache-Control', `public, max-age=${maxAgeSeconds}`).json({ publicKeys: ed25519 });
+    response.set('Cache-Control', cacheControl(ed25519, maxAgeSeconds)).json({ publicKeys: ed25519 });
   });
   return router;
+}
+
+/** An empty set is kept by nobody: the first key of a kind signs at once, and caches would not know it. */
+function cacheControl(keys: readonly unknown[], maxAgeSeconds: number): string {
+  return keys.length === 0 ? 'no-store' : `public, max-age=${maxAgeSeconds}`;
 }
 
 /** What operators watch, for those whom `guard` lets pass. It stands on the routes: no spelling of a path gets by it. */

@@ -8,6 +8,7 @@ import type { JsonValue } from '../shared/json';
 import type { Logger } from '../shared/logger';
 import { encodeBody, selectKeys, type CallFields } from '../wire/call-fields';
 import { decodeReply } from '../wire/decode-reply';
+import type { ReplyFailureKind } from '../wire/reply';
 import { changedMatches } from '../hooks/changed-filter';
 import type { CallObserver, EndedCall } from './call-observer';
 import { startTrace, type CallTrace, type TraceOrigin } from './call-tracing';
@@ -77,7 +78,7 @@ export type Answer<T> =
       readonly failure: FailureKind;
       readonly detail: string;
       readonly timeoutMs?: number;
-      /** Set when the time was too short to judge the receiver by. */
+      /** Set when there was no time, or no connection, to judge the receiver by. */
       readonly unfair?: boolean;
     };
 
@@ -245,6 +246,8 @@ export class HookCaller {
     const request: ExchangeRequest = {
       url: hook.hook.url,
       route: sender.route,
+      // Other hooks of its origin cannot take its connections.
+      lane: hook.key,
       headers,
       body: outgoing.body,
       timeoutMs,
@@ -346,7 +349,7 @@ function isLoggedByOthers(failure: FailureKind): boolean {
 
 /**
  * What `allow` never lets pass: settings that cannot be read might have said "reject", and what a client can bring about
- * by itself (a depth it claims, an object too large or too deep to send) would let it past the hook.
+ * by itself (a depth it claims, an object too large or too deep to send or to be taken) would let it past the hook.
  */
 const neverOpen: readonly FailureKind[] = ['settings', 'loop', 'request', 'request-too-large'];
 
@@ -365,6 +368,7 @@ function judge<T>(
       failure: result.failure,
       detail: `${result.phase}: ${result.detail}`,
       timeoutMs,
+      ...(result.queued === true && { unfair: true }),
     };
   }
   const reply = decodeReply(result.status, result.body);
@@ -374,10 +378,18 @@ function judge<T>(
     case 'rejected':
       return reply;
     case 'failure':
-      return { kind: 'failed', failure: reply.failure, detail: reply.detail };
+      return { kind: 'failed', failure: failureOf(result.status, reply.failure), detail: reply.detail };
     case 'success':
       return interpretSafely(reply.value, interpret);
   }
+}
+
+/**
+ * 413 Content Too Large, of a receiver or a proxy in front of it (nginx: above 1 MB), is what a client can bring about
+ * with a large object, as with `maxRequestBytes`: no reason to let it past the hook, nor to think the receiver unwell.
+ */
+function failureOf(status: number, failure: ReplyFailureKind): FailureKind {
+  return status === 413 && failure === 'status' ? 'request-too-large' : failure;
 }
 
 function interpretSafely<T>(value: JsonValue, interpret: (value: JsonValue) => Interpretation<T>): Answer<T> {

@@ -11,7 +11,7 @@ export interface LanesParts<R> {
   readonly judge: (result: R) => Finding;
 }
 
-/** Calls prepared before a hook moved still go to its former URL: its lane and the new one live side by side. */
+/** Calls made before a hook moved end at its former URL: its lane and the new one live side by side. */
 const maxLanesPerHook = 2;
 
 export class Lanes<R> {

@@ -21,7 +21,7 @@ export interface SendersParts {
   readonly issuer: string;
   /** Parse Server's own `webhookKey` option. */
   readonly webhookKey: string | undefined;
-  /** Of hooks that set none themselves. */
+  /** The plugin's: holds for every hook; a hook's own narrows it. */
   readonly network: NetworkPolicy;
   readonly keyRing: () => KeyRing;
 }
@@ -119,7 +119,7 @@ export class Senders {
   }
 
   #routeOf({ network, tls }: ResolvedSettings): ConnectionRoute {
-    const { guard } = this.#guards.find(network ?? this.#parts.network);
+    const { guard } = this.#guards.find(this.#parts.network, network);
     if (!tls) return { key: guard.key, guard };
     const { ca, cert, key } = tls;
     const digest = createHash('sha256')
@@ -135,8 +135,12 @@ export class Senders {
 }
 
 /** Why a URL may not be called, as far as that can be known without resolving its name. */
-export function whyUnreachable(url: string, network: NetworkPolicy): string | undefined {
-  const verdict = createAddressGuard(network).judgeUrl(url);
+export function whyUnreachable(
+  url: string,
+  network: NetworkPolicy,
+  narrowedBy: NetworkPolicy | undefined,
+): string | undefined {
+  const verdict = createAddressGuard(network, { narrowedBy }).judgeUrl(url);
   return verdict.kind === 'refused' ? verdict.detail : undefined;
 }
 

@@ -4,6 +4,7 @@ import {
   emptyKeyRing,
   hasKey,
   parseKeyRing,
+  replaceKeys,
   serializeKeyRing,
   type KeyRing,
   type RingKey,
@@ -45,9 +46,14 @@ export class ServerKeys implements SigningKeys {
     return completed === ring ? undefined : serializeKeyRing(completed);
   }
 
-  /** The text with one more key of a kind. */
-  async rotated(text: string | undefined, key: RingKey): Promise<string> {
-    return serializeKeyRing(await addKey(parseKeyRing(text), key, this.#clock));
+  /** The text with one more key of a kind; with `revokeOthers` it is the only one of that kind, and signs at once. */
+  async rotated(
+    text: string | undefined,
+    key: RingKey,
+    { revokeOthers }: { readonly revokeOthers: boolean },
+  ): Promise<string> {
+    const change = revokeOthers ? replaceKeys : addKey;
+    return serializeKeyRing(await change(parseKeyRing(text), key, this.#clock));
   }
 }
 

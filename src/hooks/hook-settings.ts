@@ -82,7 +82,7 @@ const settingShapes = {
     cert: pem.optional(),
     key: pem.optional(),
   }),
-  /** Which addresses may be called, in place of the plugin's `network`. Default the plugin's. */
+  /** Which addresses may be called: narrows the plugin's `network`, never widens it. Default the plugin's alone. */
   network: networkShape,
 };
 

@@ -15,12 +15,20 @@ import {
   type Declared,
 } from './declaration';
 import { hookKey, hookLabel, isRowOf, type Hook, type HookTarget, type RowName } from './hook';
-import { changeSettings, type HookSettings } from './hook-settings';
+import { changeSettings, resolveSettings, type HookSettings } from './hook-settings';
 import type { HookStore, HookWriter, SettingRow, StoreVersion } from './hook-store';
 import type { InstalledHook } from './installed-hook';
 import type { SecretBox } from './secret-box';
-import { rotate, type SecretSet } from './secret-rotation';
-import { keysPlace, openStored, readStoredHooks, type StoredHooks, type UnusableRow } from './stored-hooks';
+import { dropExpired, rotate, type SecretSet } from './secret-rotation';
+import {
+  fitsKey,
+  isUndecryptable,
+  keysPlace,
+  openStored,
+  readStoredHooks,
+  type StoredHooks,
+  type UnusableRow,
+} from './stored-hooks';
 import { sealRecord, type HookRecord } from './stored-settings';
 import { parseHookRow, parseUrl } from './validate-hook';
 
@@ -161,14 +169,45 @@ export class HookRegistry {
   }
 
   /**
-   * The hooks in force that could not sign: their own secret, or a server key that they need, cannot be decrypted with
-   * this encryption key.
+   * Reads everything and throws BROKEN_SECRET when it was sealed with another key; writes nothing. `declared` is what is
+   * to be reconciled next: what does not open may be replaced, if every such hook is declared with its secret.
    */
-  undecryptable(): readonly InstalledHook[] {
-    return this.list().filter(
-      ({ broken, settings }) =>
-        broken?.code === 'BROKEN_SECRET' || (this.#keysUnreadable && this.#parts.keys.isNeededBy(settings)),
+  async verifyKey(declared: readonly Declaration[]): Promise<void> {
+    const wanted = new Map(declared.map(parseDeclared).map(each => [hookKey(each.hook.target), each]));
+    const stored = await this.#read();
+    const shut = [...stored.installed.values()].filter(isUndecryptable);
+    if (shut.some(({ key }) => wanted.get(key)?.secret === undefined)) throw undecryptable(labelsOf(shut));
+    if (!stored.keysError) return;
+    const keyless = this.#needingKeys(stored, wanted);
+    if (keyless.length > 0) throw undecryptable(keyless);
+    // Without a secret that opens, nothing says that the server's keys were lost earlier and this key is the right one.
+    if (shut.length === 0 && !fitsKey(stored)) throw undecryptable(['the server itself']);
+  }
+
+  /** The labels of all hooks that will sign with the server's keys once what is wanted is in force. */
+  #needingKeys({ installed }: StoredHooks, wanted: ReadonlyMap<string, Declared>): readonly string[] {
+    const { keys, defaults } = this.#parts;
+    const kept = [...installed.values()].filter(
+      ({ key, settings }) => !wanted.has(key) && keys.isNeededBy(settings),
     );
+    const declared = [...wanted.values()].filter(({ settings }) =>
+      keys.isNeededBy(resolveSettings(settings, defaults)),
+    );
+    return [...labelsOf(kept), ...declared.map(({ hook }) => hookLabel(hook.target))];
+  }
+
+  /** Throws BROKEN_SECRET for hooks in force that could not sign: their own secret or a server key that they need is shut. */
+  assertReadable(): void {
+    const { keys } = this.#parts;
+    const shut = this.list().filter(
+      hook => isUndecryptable(hook) || (this.#keysUnreadable && keys.isNeededBy(hook.settings)),
+    );
+    if (shut.length > 0) throw undecryptable(labelsOf(shut));
+  }
+
+  /** When each former secret of a hook that still signs stops doing so; milliseconds since 1970, newest secret first. */
+  oldSecretEnds({ secrets }: InstalledHook): readonly number[] {
+    return secrets ? dropExpired(secrets, this.#parts.clock.now()).old.map(({ expiresAt }) => expiresAt) : [];
   }
 
   /** Changes `url`, settings or both; what is not named stays. Throws UNKNOWN_HOOK, INVALID_HOOK. */
@@ -317,7 +356,9 @@ export class HookRegistry {
   }
 
   #seal(target: HookTarget, record: HookRecord): string {
-    return sealRecord(target, record, this.#parts.box);
+    const { box, clock } = this.#parts;
+    const secrets = record.secrets && dropExpired(record.secrets, clock.now());
+    return sealRecord(target, { ...record, secrets }, box);
   }
 
   #openRow(target: HookTarget, row: SettingRow | undefined): HookRecord {
@@ -351,10 +392,17 @@ export class HookRegistry {
   }
 
   /** Gives every hook a secret and makes the keys that hooks need; rows of the built-in come without. */
-  async #completeSecrets({ installed, keys, keysError }: StoredHooks): Promise<boolean> {
+  async #completeSecrets(stored: StoredHooks): Promise<boolean> {
+    const { installed, keys, keysError } = stored;
     const { store, box, clock, keys: signingKeys } = this.#parts;
     const hooks = [...installed.values()];
     const bare = hooks.filter(({ broken, secrets }) => !broken && !secrets);
+    // Sealed with a key that may be the wrong one, a new secret would be lost to the nodes that have the right one.
+    if (!fitsKey(stored)) {
+      if (bare.length > 0)
+        this.#reportOnce(`no secret is made for ${labelsOf(bare).join(', ')}: others cannot be decrypted`);
+      return false;
+    }
     const needs = hooks.map(({ settings }) => settings);
     // Keys that cannot be opened are never replaced: receivers trust them.
     const lacksKeys = !keysError && (await signingKeys.complete(keys, needs)) !== undefined;
@@ -392,6 +440,17 @@ export interface Reconciliation {
 
 async function hasUsableRow(writer: HookWriter, target: HookTarget): Promise<boolean> {
   return (await writer.readHooks()).some(row => isRowOf(target, row) && parseHookRow(row).kind === 'hook');
+}
+
+function labelsOf(hooks: readonly InstalledHook[]): readonly string[] {
+  return hooks.map(({ label }) => label);
+}
+
+function undecryptable(labels: readonly string[]): WebhookError {
+  return new WebhookError(
+    'BROKEN_SECRET',
+    `secrets of ${labels.join(', ')} cannot be decrypted: give the encryptionKey (or master key) they were stored with`,
+  );
 }
 
 function assertUsable(row: unknown): void {

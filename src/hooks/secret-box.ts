@@ -26,10 +26,14 @@ export function createSecretBox(keyMaterial: string, clock: Clock): SecretBox {
     },
     open(sealed, context) {
       try {
-        const [head, body] = sealed.split('.');
-        if (head !== version || body === undefined) throw new Error('unknown format');
+        const [head, body, ...rest] = sealed.split('.');
+        if (head !== version || body === undefined || rest.length > 0) throw new Error('unknown format');
         const bytes = Buffer.from(body, 'base64url');
-        const decipher = createDecipheriv('aes-256-gcm', key, bytes.subarray(0, ivBytes));
+        if (bytes.length < ivBytes + tagBytes) throw new Error('too short');
+        // Node takes a tag of 4 bytes unless told its length (DEP0182), and 4 bytes can be guessed.
+        const decipher = createDecipheriv('aes-256-gcm', key, bytes.subarray(0, ivBytes), {
+          authTagLength: tagBytes,
+        });
         decipher.setAAD(Buffer.from(context)).setAuthTag(bytes.subarray(ivBytes, ivBytes + tagBytes));
         return (
           decipher.update(bytes.subarray(ivBytes + tagBytes), undefined, 'utf8') + decipher.final('utf8')

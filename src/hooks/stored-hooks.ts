@@ -73,6 +73,21 @@ export function readStoredHooks(state: StoredState, { box, defaults, previous }:
   return { installed, unusable, version: state.version, problems, ...keys };
 }
 
+/** True when a secret of this hook, or of its settings, does not open with the key at hand. */
+export function isUndecryptable({ broken }: InstalledHook): boolean {
+  return broken?.code === 'BROKEN_SECRET';
+}
+
+/**
+ * True unless what is sealed was sealed with another key: what is written then could not be read by the other nodes.
+ * Server keys that alone do not open are no such sign beside a secret that does: they were lost earlier, with their key.
+ */
+export function fitsKey({ installed, keysError }: StoredHooks): boolean {
+  const hooks = [...installed.values()];
+  if (hooks.some(isUndecryptable)) return false;
+  return keysError === undefined || hooks.some(({ secrets }) => secrets !== undefined);
+}
+
 /** Settings and secrets of a hook; without a row, the built-in's hooks have none. Throws as openRecord does. */
 export function openStored(target: HookTarget, row: SettingRow | undefined, box: SecretBox): HookRecord {
   return row ? openRecord(target, row.settings, box) : { settings: {}, secrets: undefined };

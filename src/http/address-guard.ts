@@ -1,4 +1,5 @@
 // Decides which addresses a call may go to, at connect time and on the address really used. Opens no connection.
+import { tryUrl } from '../shared/try-url';
 import { promises as dns, type LookupAddress, type LookupOptions } from 'node:dns';
 import { isIPv6, type LookupFunction } from 'node:net';
 import type { buildConnector } from 'undici';
@@ -65,31 +66,36 @@ export class AddressRefusal extends ConnectFailure {
 const allowed = { kind: 'allowed' } as const;
 const undecided = { kind: 'undecided' } as const;
 
-/**
- * Compiles a policy into a guard. Throws an Error for a policy that parseNetworkOptions refuses.
- * `resolve` takes the place of dns.lookup with `all: true`.
- */
+export interface AddressGuardOptions {
+  /** A second policy, which must allow everything, too: it can close what `policy` opens, and open nothing. */
+  readonly narrowedBy?: NetworkPolicy | undefined;
+  /** Takes the place of dns.lookup with `all: true`. */
+  readonly resolve?: ResolveName | undefined;
+}
+
+/** Compiles a policy into a guard. Throws an Error for a policy that parseNetworkOptions refuses. */
 export function createAddressGuard(
   policy: NetworkPolicy,
-  { resolve = resolveWithSystem }: { readonly resolve?: ResolveName | undefined } = {},
+  { narrowedBy, resolve = resolveWithSystem }: AddressGuardOptions = {},
 ): AddressGuard {
-  const rules = compileNetworkPolicy(policy);
+  const policies = narrowedBy === undefined ? [policy] : [policy, narrowedBy];
+  const rulesOfAll = policies.map(compileNetworkPolicy);
   const lookups = new Map<string, Promise<readonly LookupAddress[]>>();
 
   function judgeAddress(address: string): AddressVerdict {
-    return judgeResolved(rules, { address, name: undefined });
+    return judgeByAll(rulesOfAll, { address, name: undefined });
   }
 
   function judgeHost(hostname: string): Verdict {
     if (parseIp(hostname) !== undefined) return judgeAddress(hostname);
     const name = normalizeName(hostname);
-    const denied = rules.deny.some(entry => matchesName(entry, name));
+    const denied = rulesOfAll.some(({ deny }) => deny.some(entry => matchesName(entry, name)));
     return denied ? refuse('denied', `${name} is refused: an entry of deny says so`) : undecided;
   }
 
   function judgeTarget({ protocol, hostname, port }: Target): Verdict {
     const number = port === '' ? (protocol === 'https:' ? 443 : 80) : Number(port);
-    if (!isPortAllowed(rules, number)) {
+    if (!rulesOfAll.every(rules => isPortAllowed(rules, number))) {
       return refuse('port', `port ${number} of ${hostname} is refused: not in ports`);
     }
     return judgeHost(hostname.replace(/^\[(.*)\]$/, '$1'));
@@ -111,7 +117,7 @@ export function createAddressGuard(
     // Copied: what was judged must not change before it is used.
     const addresses = (await resolve(hostname, hints)).map(({ address, family }) => ({ address, family }));
     for (const { address } of addresses) {
-      const resolved = judgeResolved(rules, { address, name });
+      const resolved = judgeByAll(rulesOfAll, { address, name });
       if (resolved.kind === 'refused') {
         throw new AddressRefusal({ ...resolved, detail: `${name}: ${resolved.detail}` });
       }
@@ -133,11 +139,11 @@ export function createAddressGuard(
   }
 
   return {
-    key: rules.key,
+    key: combineKeys(rulesOfAll.map(({ key }) => key)),
     judgeAddress,
     judgeTarget,
     judgeUrl: url => {
-      const parsed = URL.canParse(url) ? new URL(url) : undefined;
+      const parsed = tryUrl(url);
       if (parsed === undefined) return refuse('url', 'the URL is not absolute and well-formed');
       if (parsed.protocol !== 'http:' && parsed.protocol !== 'https:') {
         return refuse('url', `the URL's scheme must be http or https, got ${parsed.protocol.slice(0, 40)}`);
@@ -173,10 +179,27 @@ export function guardConnector(
   };
 }
 
-function judgeResolved(
-  rules: CompiledPolicy,
-  { address, name }: { readonly address: string; readonly name: string | undefined },
-): AddressVerdict {
+/** The key of policies that hold together: a policy that is narrowed by its like means what it means alone. */
+export function combineKeys(keys: readonly string[]): string {
+  return [...new Set(keys)].join(' ');
+}
+
+/** An address, and the name that it is one of. */
+interface Resolved {
+  readonly address: string;
+  readonly name: string | undefined;
+}
+
+/** The first refusal, if there is one. */
+function judgeByAll(rulesOfAll: readonly CompiledPolicy[], resolved: Resolved): AddressVerdict {
+  for (const rules of rulesOfAll) {
+    const verdict = judgeResolved(rules, resolved);
+    if (verdict.kind === 'refused') return verdict;
+  }
+  return allowed;
+}
+
+function judgeResolved(rules: CompiledPolicy, { address, name }: Resolved): AddressVerdict {
   const parsed = parseIp(address);
   if (parsed === undefined) return refuse('range', `${JSON.stringify(address)} is refused: no IP address`);
   const destination = findDestination(parsed);

@@ -24,7 +24,8 @@ export interface AddressClass {
 
 /**
  * The IANA special-purpose registries (RFC 6890 and what followed it); of ranges within one another the inner
- * one comes first. Metadata services outside link-local: 100.100.100.200 (Alibaba Cloud), fd00:ec2::254 (EC2).
+ * one comes first. Metadata services outside link-local: 100.100.100.200 (Alibaba Cloud), 168.63.129.16 (Azure's
+ * WireServer), fd00:ec2::254 and ::23 (EC2, and its pods' credentials), fd20:ce::254 (Google Cloud).
  */
 const table: readonly (readonly [cidr: string, kind: AddressKind])[] = [
   ['0.0.0.0/32', 'unspecified'],
@@ -33,6 +34,7 @@ const table: readonly (readonly [cidr: string, kind: AddressKind])[] = [
   ['100.100.100.200/32', 'metadata'],
   ['100.64.0.0/10', 'shared'],
   ['127.0.0.0/8', 'loopback'],
+  ['168.63.129.16/32', 'metadata'],
   ['169.254.0.0/16', 'link-local'],
   ['172.16.0.0/12', 'private'],
   ['192.0.0.0/24', 'reserved'], // IETF protocols, and 192.0.0.192: metadata of Oracle Cloud
@@ -50,15 +52,24 @@ const table: readonly (readonly [cidr: string, kind: AddressKind])[] = [
   ['::/8', 'reserved'], // ::a.b.c.d among them: "IPv4-compatible", deprecated, RFC 4291 section 2.5.5.1
   ['64:ff9b:1::/48', 'reserved'], // NAT64 of a network's own choice: where it leads cannot be known
   ['100::/64', 'reserved'], // discard
+  ['100:0:0:1::/64', 'reserved'], // dummy prefix, RFC 9780
   ['2001::/32', 'reserved'], // Teredo
+  ['2001:2::/48', 'benchmark'], // RFC 5180
+  ['2001:10::/28', 'reserved'], // ORCHID, RFC 4843
+  ['2001:20::/28', 'reserved'], // ORCHIDv2, RFC 7343: identifiers, not routed
   ['2001:db8::/32', 'documentation'],
   ['3fff::/20', 'documentation'],
   ['5f00::/16', 'reserved'], // segment routing
-  ['fd00:ec2::254/128', 'metadata'],
+  ['fd00:ec2::/32', 'metadata'],
+  ['fd20:ce::254/128', 'metadata'],
   ['fc00::/7', 'private'],
   ['fe80::/10', 'link-local'],
   ['fec0::/10', 'reserved'], // site-local, deprecated, RFC 3879
   ['ff00::/8', 'multicast'],
+  // The rest of IPv6 outside 2000::/3, the only global unicast that IANA has given out (RFC 4291, section 2.4).
+  ['::/3', 'reserved'],
+  ['4000::/2', 'reserved'],
+  ['8000::/1', 'reserved'],
 ];
 
 const ranges = table.map(([cidr, kind]) => ({ kind, ...parseIpRange(cidr) }));

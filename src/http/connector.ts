@@ -45,7 +45,8 @@ export function createConnector(options: ConnectorOptions): Connector {
       port: Number(target.port || 443),
       secureContext,
       // RFC 6066, section 3: no server name for IP literals. Node then checks the certificate against `host`.
-      servername: isIP(host) === 0 ? host : '',
+      // Nor is the dot that may end a name part of it.
+      servername: isIP(host) === 0 ? host.replace(/\.$/, '') : '',
       // Said aloud because NODE_TLS_REJECT_UNAUTHORIZED=0 only changes the default.
       rejectUnauthorized: true,
       ALPNProtocols: ['http/1.1'],

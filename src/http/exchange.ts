@@ -18,6 +18,11 @@ export interface ExchangeRequest {
   readonly url: string;
   /** Default: no guard, Node's roots, no client certificate. */
   readonly route?: ConnectionRoute;
+  /**
+   * Who sends, in any words. Each lane has connections of its own, so that one whose receiver hangs takes none from
+   * another of the same origin. Default: one lane for all that name none.
+   */
+  readonly lane?: string;
   /** Lower-case names. `content-length` and `host` are set by the client. */
   readonly headers: Readonly<Record<string, string>>;
   /** The raw JSON body, UTF-8. */
@@ -69,6 +74,8 @@ export interface ExchangeFailure {
   readonly durationMs: number;
   /** As in a reply; 0 when nothing was tried: a URL that cannot be, a signal aborted before, a closed client. */
   readonly tries: number;
+  /** Set on a `timeout` that came while all connections of the lane were taken: the receiver was not even tried. */
+  readonly queued?: true;
 }
 
 export type ExchangeResult = (ExchangeReply | ExchangeFailure) & {
@@ -88,7 +95,7 @@ export interface ExchangeClient {
 export interface ExchangeClientOptions {
   /** Bound on DNS, TCP and TLS together, in milliseconds. Default 2000. */
   readonly connectTimeoutMs?: number;
-  /** Open sockets per origin. Default 128. */
+  /** Open sockets per lane and origin. Default 128. */
   readonly maxConnectionsPerOrigin?: number;
   /** Idle keep-alive time when the receiver names none, in milliseconds. Default 4000. */
   readonly keepAliveMs?: number;

@@ -1,12 +1,15 @@
-// One long-lived thing per network policy, such as a guarded client: equal policies share it and its connections.
+// One long-lived thing per network policy or pair of them, such as a guard: equal policies share it and its connections.
 import { compileNetworkPolicy, type NetworkPolicy } from '../shared/network-options';
-import { createAddressGuard, type AddressGuard, type ResolveName } from './address-guard';
+import { combineKeys, createAddressGuard, type AddressGuard, type ResolveName } from './address-guard';
+
+/** A policy, and the one that narrows it. */
+export type Policies = readonly [policy: NetworkPolicy, narrowedBy?: NetworkPolicy | undefined];
 
 export interface GuardRegistry<Held> {
-  /** What belongs to the policy; opened when asked for the first time. */
-  find(policy: NetworkPolicy): Held;
+  /** What belongs to the policies; opened when asked for the first time. */
+  find(...policies: Policies): Held;
   /** Forgets what belongs to none of these policies and gives it back, for the caller to close. */
-  keepOnly(policies: readonly NetworkPolicy[]): readonly Held[];
+  keepOnly(policies: readonly Policies[]): readonly Held[];
   /** Everything that was opened and not given back. */
   list(): readonly Held[];
 }
@@ -23,7 +26,13 @@ export function createGuardRegistry<Held extends object>(parts: {
   // Policies live as long as hooks do: the key of each is made once and not for every call.
   const keys = new WeakMap<NetworkPolicy, string>();
 
-  function keyOf(policy: NetworkPolicy): string {
+  function keyOf([policy, narrowedBy]: Policies): string {
+    return combineKeys(
+      narrowedBy === undefined ? [keyOfOne(policy)] : [keyOfOne(policy), keyOfOne(narrowedBy)],
+    );
+  }
+
+  function keyOfOne(policy: NetworkPolicy): string {
     const known = keys.get(policy);
     if (known !== undefined) return known;
     const { key } = compileNetworkPolicy(policy);
@@ -32,11 +41,12 @@ export function createGuardRegistry<Held extends object>(parts: {
   }
 
   return {
-    find: policy => {
-      const key = keyOf(policy);
+    find: (...policies) => {
+      const key = keyOf(policies);
       const known = held.get(key);
       if (known !== undefined) return known;
-      const opened = parts.open(createAddressGuard(policy, { resolve: parts.resolve }));
+      const [policy, narrowedBy] = policies;
+      const opened = parts.open(createAddressGuard(policy, { narrowedBy, resolve: parts.resolve }));
       held.set(key, opened);
       return opened;
     },

@@ -70,3 +70,17 @@ export async function addKey(ring: KeyRing, key: RingKey, clock: Clock): Promise
   const made = await generateSigningKey(key, signsFrom);
   return { ...ring, bearer: addSigningKey(ring.bearer, { key: made, nowMs }) };
 }
+
+/**
+ * Adds a key that signs at once and drops every other one of its kind, as after a leak. What still signs with those, and
+ * who has not fetched the new public key yet, is at odds until then.
+ */
+export async function replaceKeys(ring: KeyRing, key: RingKey, clock: Clock): Promise<KeyRing> {
+  if (key === 'ed25519') return addKey({ ...ring, ed25519: [] }, key, clock);
+  // From 0 on, as the first of its kind.
+  const made = await generateSigningKey(key, 0);
+  return {
+    ...ring,
+    bearer: addSigningKey(ring.bearer, { key: made, nowMs: clock.now(), revokeOthers: true }),
+  };
+}

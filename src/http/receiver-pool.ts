@@ -1,4 +1,4 @@
-// The connections to one origin: lends each to one exchange at a time and lets the others wait, in order.
+// The connections of one lane to one origin: lends each to one exchange at a time and lets the others wait, in order.
 import type { Client } from 'undici';
 import type { ConnectionUse } from './exchange';
 

@@ -201,8 +201,14 @@ export class RunningExchange implements Dispatcher.DispatchHandler, ConnectionTa
       detail,
       durationMs: this.#elapsedMs(),
       tries: this.#tries,
+      ...(failure === 'timeout' && this.#isQueued && { queued: true }),
       ...(this.#connection !== undefined && { connection: this.#connection }),
     });
+  }
+
+  /** Waits in the pool for its first connection; a second try comes after one that says something. */
+  get #isQueued(): boolean {
+    return this.#phase === 'connect' && this.#tries === 1 && this.#client === undefined;
   }
 
   #settle(result: ExchangeResult): void {

@@ -1,8 +1,9 @@
-// The exchange client on undici 7: one long-lived pool per origin and route. Builds the parts and ends them; no
+// The exchange client on undici 7: one long-lived pool per lane, origin and route. Builds the parts and ends them; no
 // breaker and no bulkhead: those go around `exchange`.
 import type { LookupFunction } from 'node:net';
 import { Client } from 'undici';
 import { systemClock, type Clock } from '../shared/clock';
+import { tryUrl } from '../shared/try-url';
 import { guardConnector } from './address-guard';
 import { createConnector, type Connector } from './connector';
 import { describeError } from './describe-error';
@@ -45,14 +46,30 @@ interface Target {
   readonly path: string;
 }
 
+interface RoutedPool {
+  readonly origin: string;
+  /** The last object with its key. */
+  route: ConnectionRoute;
+  readonly pool: ReceiverPool;
+}
+
+/** The pools of one lane. A hook's has one, until its URL or route changes. */
+interface LanePools {
+  /** By origin and the route's key. */
+  readonly byKey: Map<string, RoutedPool>;
+  /** Used last: found without building its key, some 100 characters for every call. */
+  last: RoutedPool;
+}
+
 /** Builds a client that keeps connections open between exchanges; `close` ends them. */
 export function createExchangeClient(options: UndiciClientOptions = {}): ExchangeClient {
   const { connectTimeoutMs = 2000, maxConnectionsPerOrigin = 128, keepAliveMs = 4000 } = options;
   const clock = options.clock ?? systemClock;
   const connectors = new Map<string, Connector>();
-  const pools = new Map<string, ReceiverPool>();
+  const lanes = new Map<string | undefined, LanePools>();
   const targets = new Map<string, Target>();
   const running = new Set<RunningExchange>();
+  let poolCount = 0;
   let sweepAt = poolsBeforeSweep;
   let closing: Promise<void> | undefined;
 
@@ -69,6 +86,8 @@ export function createExchangeClient(options: UndiciClientOptions = {}): Exchang
   function findConnector(route: ConnectionRoute): Connector {
     const known = connectors.get(route.key);
     if (known !== undefined) return known;
+    // A new route is rare, and often the end of another: of a client certificate that was renewed, say.
+    sweep();
     const connector = createConnector({
       connectTimeoutMs,
       clock,
@@ -84,14 +103,30 @@ export function createExchangeClient(options: UndiciClientOptions = {}): Exchang
     return guarded;
   }
 
-  function findPool(origin: string, route: ConnectionRoute): ReceiverPool {
+  function findPool(origin: string, route: ConnectionRoute, lane: string | undefined): ReceiverPool {
+    const last = lanes.get(lane)?.last;
+    if (last !== undefined && last.route === route && last.origin === origin) return last.pool;
     // A key holds no space; the origin comes first because most routes are the same.
     const poolKey = `${origin} ${route.key}`;
-    const known = pools.get(poolKey);
-    if (known !== undefined) return known;
-    if (pools.size >= sweepAt) sweepPools();
+    const known = lanes.get(lane)?.byKey.get(poolKey);
+    const found = known ?? { origin, route, pool: openPool(origin, route) };
+    found.route = route;
+    // Looked up again: to open a pool may sweep the others of the lane, and the lane with them.
+    const pools = lanes.get(lane);
+    if (pools === undefined) {
+      lanes.set(lane, { byKey: new Map([[poolKey, found]]), last: found });
+    } else {
+      pools.byKey.set(poolKey, found);
+      pools.last = found;
+    }
+    return found.pool;
+  }
+
+  function openPool(origin: string, route: ConnectionRoute): ReceiverPool {
+    if (poolCount >= sweepAt) sweep();
     const { connect } = findConnector(route);
-    const pool = new ReceiverPool({
+    poolCount += 1;
+    return new ReceiverPool({
       maxConnections: maxConnectionsPerOrigin,
       createClient: () =>
         new Client(origin, {
@@ -105,24 +140,36 @@ export function createExchangeClient(options: UndiciClientOptions = {}): Exchang
           maxHeaderSize: maxHeaderBytes,
         }),
     });
-    pools.set(poolKey, pool);
-    return pool;
   }
 
-  function sweepPools(): void {
-    for (const [poolKey, pool] of pools) {
-      if (!pool.isUnused) continue;
-      pools.delete(poolKey);
-      void pool.destroy();
+  /** Drops unused pools, and the connectors without any: they hold the private keys of client certificates. */
+  function sweep(): void {
+    const usedRoutes = new Set<string>();
+    poolCount = 0;
+    for (const [lane, pools] of lanes) {
+      for (const [poolKey, { route, pool }] of pools.byKey) {
+        if (pool.isUnused) {
+          pools.byKey.delete(poolKey);
+          void pool.destroy();
+        } else {
+          usedRoutes.add(route.key);
+          poolCount += 1;
+        }
+      }
+      const [left] = pools.byKey.values();
+      if (left === undefined) lanes.delete(lane);
+      else pools.last = left;
     }
-    sweepAt = Math.max(poolsBeforeSweep, 2 * pools.size);
+    for (const key of connectors.keys()) if (!usedRoutes.has(key)) connectors.delete(key);
+    sweepAt = Math.max(poolsBeforeSweep, 2 * poolCount);
   }
 
   async function endAll(): Promise<void> {
     for (const exchange of [...running]) exchange.abort('the client was closed');
     for (const connector of connectors.values()) connector.close();
-    await Promise.all([...pools.values()].map(pool => pool.destroy()));
-    pools.clear();
+    const pools = [...lanes.values()].flatMap(({ byKey }) => [...byKey.values()]);
+    await Promise.all(pools.map(({ pool }) => pool.destroy()));
+    lanes.clear();
   }
 
   return {
@@ -134,7 +181,7 @@ export function createExchangeClient(options: UndiciClientOptions = {}): Exchang
         return notTried('protocol', 'url must be an absolute http or https URL without credentials');
       }
       try {
-        const pool = findPool(target.origin, request.route ?? plainRoute);
+        const pool = findPool(target.origin, request.route ?? plainRoute, request.lane);
         return await new Promise(resolve => {
           const exchange = new RunningExchange({
             request,
@@ -163,7 +210,7 @@ function notTried(failure: ExchangeFailureKind, detail: string): ExchangeFailure
 }
 
 function parseTarget(url: string): Target | undefined {
-  const parsed = URL.canParse(url) ? new URL(url) : undefined;
+  const parsed = tryUrl(url);
   if (parsed === undefined || (parsed.protocol !== 'http:' && parsed.protocol !== 'https:')) return undefined;
   if (parsed.username !== '' || parsed.password !== '') return undefined;
   return { origin: parsed.origin, path: parsed.pathname + parsed.search };

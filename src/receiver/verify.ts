@@ -14,7 +14,7 @@ export type WebhookHeaders =
 export interface VerifyOptions {
   /** How far the sender's clock may be from ours, before and after, in seconds (>= 0). Default 300. */
   readonly toleranceSeconds?: number;
-  /** Milliseconds since 1970. Default: the system's clock. */
+  /** Milliseconds since 1970, a finite number. Default: the system's clock. */
   readonly now?: () => number;
 }
 
@@ -50,7 +50,7 @@ export function verify(
   return createVerifier(secrets, options)(rawBody, headers);
 }
 
-/** `verify` with its keys prepared once. Throws VerificationError `malformed-secret`, RangeError for a bad tolerance. */
+/** `verify` with its keys prepared once. Throws VerificationError `malformed-secret`, RangeError for a bad tolerance or clock. */
 export function createVerifier(secrets: string | readonly string[], options: VerifyOptions = {}): Verifier {
   const { toleranceSeconds = defaultToleranceSeconds, now = () => systemClock.now() } = options;
   if (!(toleranceSeconds >= 0)) {
@@ -62,7 +62,7 @@ export function createVerifier(secrets: string | readonly string[], options: Ver
     const id = readHeader(headers, 'webhook-id');
     if (!isWebhookId(id)) throw new VerificationError('malformed-header', 'webhook-id is not a message id');
     const timestamp = readHeader(headers, 'webhook-timestamp');
-    const seconds = checkTimestamp(timestamp, now(), toleranceSeconds);
+    const seconds = checkTimestamp(timestamp, readClock(now), toleranceSeconds);
     const signatures = readSignatures(headers);
     if (!isAnyAuthentic(keys, `${id}.${timestamp}.`, body, signatures)) {
       throw new VerificationError(
@@ -143,6 +143,13 @@ function readSignatures(headers: WebhookHeaders): readonly string[] {
   if (entries.every(entry => entry === ''))
     throw new VerificationError('missing-header', 'webhook-signature is missing');
   return entries;
+}
+
+/** Every comparison with NaN is false: a clock that gives it would let replays of any age pass. */
+function readClock(now: () => number): number {
+  const nowMs: unknown = now();
+  if (typeof nowMs === 'number' && Number.isFinite(nowMs)) return nowMs;
+  throw new RangeError(`now() must give a finite number of milliseconds, got ${String(nowMs)}`);
 }
 
 function checkTimestamp(text: string, nowMs: number, toleranceSeconds: number): number {

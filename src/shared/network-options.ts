@@ -3,6 +3,7 @@
 import { isIP } from 'node:net';
 import { z } from 'zod';
 import { WebhookError } from '../errors';
+import { tryUrl } from './try-url';
 import { formatIpRange, parseIpRange, type IpRange } from './ip-address';
 
 /** An entry of `allow` or `deny`: an address or CIDR range, one name, or every name below one (`*.example.com`). */
@@ -107,7 +108,7 @@ export function parseAddressPattern(text: string): AddressPattern {
 /** The name as a URL's host has it, without the dot that may end it: `Bücher.example.` gives `xn--bcher-kva.example`. */
 function parseName(text: string): string {
   const url = `http://${text}`;
-  const host = /^[^\s\p{Cc}%@?#\\]+$/u.test(text) && URL.canParse(url) ? new URL(url).hostname : '';
+  const host = /^[^\s\p{Cc}%@?#\\]+$/u.test(text) ? (tryUrl(url)?.hostname ?? '') : '';
   if (isIP(host) !== 0) throw new Error(`must be a name or an address written in full, as in ${host}`);
   const name = host.replace(/\.$/, '');
   if (!/^[a-z0-9_-]+(\.[a-z0-9_-]+)*$/.test(name)) {
