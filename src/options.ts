@@ -2,13 +2,19 @@
 import { z } from 'zod';
 import { WebhookError } from './errors';
 import { describe, defaultableShape } from './hooks/hook-settings';
-import { networkShape } from './shared/network-options';
+import { networkShape, proxyShape } from './shared/network-options';
 
 const shape = z.strictObject({
   /** Bound on everything that one operation of a client waits for in hooks, in milliseconds. 1..60000. */
   totalDeadlineMs: z.int().min(1).max(60_000).default(8000),
-  /** Bound on DNS, TCP and TLS of one call together, in milliseconds. 1..30000. */
+  /** Bound on DNS, TCP and TLS of one connection together, in milliseconds. 1..30000. */
   connectTimeoutMs: z.int().min(1).max(30_000).default(2000),
+  /** Bound on the look-up of a name within it, in milliseconds. 1..30000. */
+  dnsTimeoutMs: z.int().min(1).max(30_000).default(1500),
+  /** Bound on the TCP connection, or the tunnel through the proxy, within it, in milliseconds. 1..30000. */
+  tcpTimeoutMs: z.int().min(1).max(30_000).default(1500),
+  /** Bound on the TLS handshake within it, in milliseconds. 1..30000. */
+  tlsTimeoutMs: z.int().min(1).max(30_000).default(1500),
   /** Open sockets per hook and origin. 1..10000. */
   maxConnectionsPerOrigin: z.int().min(1).max(10_000).default(128),
   /** How often this node looks for changes made on other nodes, in milliseconds. 50..60000. */
@@ -17,18 +23,26 @@ const shape = z.strictObject({
   drainTimeoutMs: z.int().min(0).max(600_000).default(10_000),
   /** Key material for secrets at rest, 16 characters or more. Default: Parse Server's master key. */
   encryptionKey: z.string().min(16).optional(),
+  /** Keys that secrets at rest were kept under before: what they open is sealed anew at start. At most 10. */
+  previousEncryptionKeys: z.array(z.string().min(1)).max(10).default([]),
+  /** Starts although the key before is lost: what it sealed stays unreadable, and this key takes its place. */
+  encryptionKeyLost: z.boolean().default(false),
   /** Settings of every hook that does not set them itself. */
   defaults: defaultableShape.default({}),
   /** Hooks to bring into force at start: the fields of `POST /hooks/...`, settings included. */
   hooks: z.array(z.record(z.string(), z.unknown())).default([]),
   /** Which addresses may be called; a hook's own `network` can only narrow it. Default: all but reserved ones. */
   network: networkShape.prefault({}),
+  /** The HTTP or HTTPS proxy that all calls go through, by CONNECT. Default: none, whatever the environment says. */
+  proxy: proxyShape.optional(),
   /** `iss` of bearer tokens. Default: Parse Server's `serverURL`. */
   issuer: z.string().min(1).max(2048).optional(),
   /** Opens `/webhooks/metrics` and `/webhooks/health` of `router()` to who sends it as a bearer token. 16 characters or more. */
   metricsToken: z.string().min(16).optional(),
   /** Failures in a row that open a hook's breaker. 1..1000. */
   breakerFailures: z.int().min(1).max(1000).default(5),
+  /** Share of failures that opens it, in percent, among the calls of the last second or the last 20. 0..100, 0: not judged. */
+  breakerFailurePercent: z.int().min(0).max(100).default(50),
   /** How long an open breaker answers at once before it lets one probe through, in milliseconds. 10..600000. */
   breakerOpenMs: z.int().min(10).max(600_000).default(5000),
   /** Removes at start what `hooks` does not declare. */
@@ -51,7 +65,8 @@ export function parseOptions(input: unknown): ResolvedOptions {
   for (const name of path) value = (value as Record<string, unknown> | undefined)?.[name];
   // What holds an unknown option holds the secret ones too: its name is in the message.
   const secret =
-    issue?.code === 'unrecognized_keys' || ['encryptionKey', 'hooks', 'metricsToken'].includes(path[0] ?? '');
+    issue?.code === 'unrecognized_keys' ||
+    ['encryptionKey', 'previousEncryptionKeys', 'hooks', 'metricsToken', 'proxy'].includes(path[0] ?? '');
   const shown = secret ? '' : `, got ${describe(value)}`;
   throw new WebhookError(
     'INVALID_OPTION',

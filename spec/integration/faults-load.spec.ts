@@ -45,7 +45,11 @@ describeOnEachDatabase('a hook under load', database => {
   let stack: FaultStack;
 
   beforeAll(async () => {
-    stack = await startFaultStack(database, { parse: { maxUploadSize: '40mb' } });
+    stack = await startFaultStack(database, {
+      parse: { maxUploadSize: '40mb' },
+      // A receiver that fails half of its calls has its breaker open; here each call is to have its own fate.
+      webhooks: { breakerFailurePercent: 0 },
+    });
     // The class exists, so that no test measures the making of its columns.
     const body = { n: 0, text: '', seen: true, echoed: -1 };
     expect((await stack.parse.master('POST', '/classes/Load', { body })).status).toBe(201);

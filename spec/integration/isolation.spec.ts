@@ -106,18 +106,46 @@ describeOnDatabase('postgres', 'maxInFlight', database => {
   });
 });
 
-/** Rounds with the other receiver well and with it hanging take turns: what the machine does besides hits both alike. */
-const rounds = 12;
-const samplesPerRound = 300;
-const clients = 2;
 /**
- * One call to the other receiver for every so many calls to the well one, whether it hangs or not: some 60 a second, so
- * that some 30 hang at once. Both kinds of rounds cost the process alike, and only the hanging differs.
+ * A block is three short rounds next to each other: the other receiver well, hanging, and well once more as control. What
+ * the machine does besides lasts longer than a block or hits its rounds in any order, so blocks are compared within
+ * themselves, and a few that were disturbed do not decide.
  */
-const otherEvery = 32;
-
-/** How long a call to the hanging receiver takes. */
-const hangMs = 500;
+const blocks = 12;
+const kinds = ['well', 'hangs', 'control'] as const;
+type Kind = (typeof kinds)[number];
+const orders: readonly (readonly Kind[])[] = [
+  ['well', 'hangs', 'control'],
+  ['control', 'well', 'hangs'],
+  ['hangs', 'control', 'well'],
+  ['control', 'hangs', 'well'],
+  ['well', 'control', 'hangs'],
+  ['hangs', 'well', 'control'],
+];
+const samplesPerRound = 300;
+/** The round goes on this long before it is measured: calls hang, end and wait for their turn by then. */
+const settleMs = 310;
+const clients = 2;
+/** The aim: what a receiver that hangs may cost another one's p99. */
+const maxRatio = 1.1;
+/**
+ * If the true ratio is 1.1 or less, each block is above it with a chance of a half at most; 11 or more of 12 are then
+ * above it once in 315 runs (binomial distribution).
+ */
+const blocksToTell = 11;
+/**
+ * How long a call to the hanging receiver takes, and how many do at once: 13 end by their time-out in a second, as many as
+ * with the defaults (64 at once, 5 s). With 4 and 80 ms, 50 a second, their ends alone cost: the ratio was 1.21.
+ */
+const hangMs = 300;
+const maxInFlight = 4;
+/**
+ * Time between two calls to the other receiver, whether it hangs or not: 30 a second, more than hang, so that its lane is
+ * always full. By a timer and not by the well calls: if those stood still, nothing would hang any more, and few would wait.
+ */
+const otherEveryMs = 33;
+/** A round of which each call waits is not measured to its end. */
+const maxRoundMs = 3000;
 
 interface Round {
   readonly p50Ms: number;
@@ -154,62 +182,81 @@ describeOnDatabase('postgres', 'a receiver that hangs', database => {
 
   async function measureRound(others: Promise<number>[]): Promise<Round> {
     const samples: number[] = [];
-    let sent = 0;
+    const startedAt = performance.now();
     const client = async (): Promise<void> => {
-      while (sent < samplesPerRound) {
-        if (sent++ % otherEvery === 0) others.push(call('other'));
-        samples.push(await call('well'));
+      while (samples.length < samplesPerRound && performance.now() < startedAt + maxRoundMs) {
+        const isMeasured = performance.now() >= startedAt + settleMs;
+        const tookMs = await call('well');
+        if (isMeasured) samples.push(tookMs);
       }
     };
+    const timer = setInterval(() => others.push(call('other')), otherEveryMs);
     await Promise.all(Array.from({ length: clients }, client));
+    clearInterval(timer);
     samples.sort((a, b) => a - b);
     const at = (share: number): number => samples[Math.floor(share * samples.length)] ?? 0;
     return { p50Ms: at(0.5), p99Ms: at(0.99) };
   }
 
   it.each([
-    ['with its breaker', {}],
-    ['with a breaker that never opens', { breakerFailures: 1000 }],
-  ])('does not slow another one down, %s', async (what, webhooks) => {
-    parse = await startParseApplication({ database: fresh, webhooks });
-    await parse.registerHook({ functionName: 'well', url: well.on('/well', () => ({ success: 1 })) });
-    await parse.registerHook({
-      functionName: 'other',
-      url: bad.on('/other', () => (hangs ? new Promise(() => undefined) : { success: 1 })),
-      timeoutMs: hangMs,
-    });
-    const measured = { well: [] as Round[], hangs: [] as Round[] };
-    // One of each to warm up.
-    for (let round = -2; round < 2 * rounds; round++) {
-      // In the order A B B A, so that a drift of the machine hits both alike.
-      hangs = [1, 2].includes((round + 4) % 4);
-      const others: Promise<number>[] = [];
-      const result = await measureRound(others);
-      if (round >= 0) measured[hangs ? 'hangs' : 'well'].push(result);
-      await Promise.all(others);
-    }
-    const { body } = await parse.master('GET', '/webhooks/hooks/functions/well');
-    expect(body.health).toMatchObject({ failures: 0, breaker: 'closed' });
-    const medians = (of: readonly Round[]): Round => ({
-      p50Ms: median(of.map(({ p50Ms }) => p50Ms)),
-      p99Ms: median(of.map(({ p99Ms }) => p99Ms)),
-    });
-    const [before, during] = [medians(measured.well), medians(measured.hangs)];
-    const ratio = during.p99Ms / before.p99Ms;
-    process.stdout.write(
-      `isolation, ${what}: p50 ${before.p50Ms.toFixed(2)} and ${during.p50Ms.toFixed(2)} ms, ` +
-        `p99 ${before.p99Ms.toFixed(2)} and ${during.p99Ms.toFixed(2)} ms, ratio ${ratio.toFixed(2)}\n`,
-    );
-    // The aim is 1.1 for the p99. Measured on two shared cores, all in one process: 0.82 and 0.70 with the breaker, 0.98
-    // and 0.83 without; with eight times as many calls to the other receiver 1.05 and 1.06, 1.34 and 1.29. Beside the
-    // rest of a test run the p99 is that of whatever else runs at the moment (2.59 was seen), so it is printed, and what
-    // is held is that no well call waits behind a hanging one, and that the median stays.
-    expect(during.p99Ms).toBeLessThan(hangMs / 2);
-    expect(during.p50Ms / before.p50Ms).toBeLessThan(3);
-  });
+    // Closed again at once when the receiver is well again, so that its calls are made in those rounds.
+    ['with its breaker', { breakerOpenMs: 50 }],
+    ['with a breaker that never opens', { breakerFailures: 1000, breakerFailurePercent: 0 }],
+  ])(
+    'does not slow another one down, %s',
+    async (what, webhooks) => {
+      parse = await startParseApplication({
+        database: fresh,
+        webhooks: { ...webhooks, defaults: { maxInFlight } },
+      });
+      await parse.registerHook({ functionName: 'well', url: well.on('/well', () => ({ success: 1 })) });
+      await parse.registerHook({
+        functionName: 'other',
+        url: bad.on('/other', () => (hangs ? new Promise(() => undefined) : { success: 1 })),
+        timeoutMs: hangMs,
+      });
+      const measured: Readonly<Record<Kind, Round[]>> = { well: [], hangs: [], control: [] };
+      // One block to warm up.
+      for (let block = -1; block < blocks; block++) {
+        for (const kind of orders[(block + orders.length) % orders.length] ?? kinds) {
+          hangs = kind === 'hangs';
+          const others: Promise<number>[] = [];
+          const result = await measureRound(others);
+          await Promise.all(others);
+          if (block >= 0) measured[kind].push(result);
+        }
+      }
+      const other = await parse.master('GET', '/webhooks/hooks/functions/other');
+      expect(other.body.health.failures).toBeGreaterThan(blocks);
+      const ratios = measured.hangs.map(({ p99Ms }, block) => {
+        const [a, b] = [measured.well[block], measured.control[block]];
+        // Of the two beside it neither is better placed: their geometric mean.
+        return p99Ms / Math.sqrt((a?.p99Ms ?? 0) * (b?.p99Ms ?? 0));
+      });
+      const noise = measured.control.map(({ p99Ms }, block) => p99Ms / (measured.well[block]?.p99Ms ?? 0));
+      const above = (of: readonly number[]): number => of.filter(ratio => ratio > maxRatio).length;
+      const show = (of: readonly number[]): string =>
+        `${median(of).toFixed(2)}, above ${maxRatio} in ${above(of)} of ${blocks} blocks`;
+      const p50s = kinds.map(kind => median(measured[kind].map(({ p50Ms }) => p50Ms)).toFixed(2)).join(', ');
+      const p99s = kinds.map(kind => median(measured[kind].map(({ p99Ms }) => p99Ms)).toFixed(2)).join(', ');
+      process.stdout.write(
+        `isolation, ${what}: p99 ratio ${show(ratios)}; control ${show(noise)}; ` +
+          `${kinds.join(', ')}: p50 ${p50s}, p99 ${p99s} ms\n`,
+      );
+      // No well call waits behind a hanging one, in any round.
+      for (const { p50Ms } of measured.hangs) expect(p50Ms).toBeLessThan(hangMs / 2);
+      // Where two kinds of rounds that are alike differ so much, what differs cannot be told from the machine.
+      if (above(noise) < blocksToTell) expect(above(ratios)).toBeLessThan(blocksToTell);
+      // And none fails in its stead.
+      const { body } = await parse.master('GET', '/webhooks/hooks/functions/well');
+      expect(body.health).toMatchObject({ failures: 0, breaker: 'closed' });
+    },
+    180_000,
+  );
 });
 
 function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)] ?? 0;
+  const middle = sorted.length / 2;
+  return ((sorted[Math.ceil(middle) - 1] ?? 0) + (sorted[Math.floor(middle)] ?? 0)) / 2;
 }

@@ -1,8 +1,7 @@
 // Every limit on a real server: what passes it, what does not, and what the client is told.
 import { promises as dns } from 'node:dns';
-import { once } from 'node:events';
-import { Worker } from 'node:worker_threads';
 import { describeOnDatabase, type FreshDatabase } from '../support/databases';
+import { startFullListener } from '../support/full-listener';
 import { startMisbehavingReceiver, type MisbehavingReceiver } from '../support/misbehaving-receiver';
 import { startParseApplication, type Answer, type ParseApplication } from '../support/parse-application';
 import { startRebindingNameServer } from '../support/rebinding-name-server';
@@ -99,15 +98,21 @@ describeOnDatabase('postgres', 'the limits', database => {
     },
   );
 
-  it('take 2,000 reply headers of less than 16 KiB, and refuse more than that', async () => {
-    let headers: Record<string, string> = {};
-    await hook(receiver.on(path, () => new Reply(200, '{"success":{}}', headers)));
-    // 5 bytes of name and 1 of value each.
-    for (let n = 0; n < 2000; n++) headers[`h${1000 + n}`] = '1';
+  it('take 200 reply headers, and refuse one more, however short they are', async () => {
+    let count = 0;
+    const url = bad.answer(() => {
+      // What Node's server adds by itself: connection, content-length, content-type, date, keep-alive.
+      const own = Array.from({ length: count - 5 }, (_, n) => [`h${n}`, '1']);
+      return { headers: Object.fromEntries(own), body: '{"success":{}}' };
+    });
+    await hook(url);
+    count = 200;
     expect((await save()).status).toBe(201);
-    for (let n = 2000; n < 3000; n++) headers[`h${1000 + n}`] = '1';
-    expect((await save()).body).toEqual(failed('answer is not valid HTTP'));
-    headers = {};
+    for (count of [201, 1000]) {
+      expect((await save()).body).toEqual(failed('answer is not valid HTTP'));
+      expect(detail()).toBe('body: more than 200 headers');
+    }
+    count = 5;
     expect((await save()).status).toBe(201);
   });
 
@@ -134,7 +139,7 @@ describeOnDatabase('postgres', 'the limits', database => {
       const saving = save();
       await names.asked('slow.test', 1);
       expect((await saving).body).toEqual(failed('connection failed'));
-      expect(detail()).toMatch(/^connect: no connection to slow\.test:\d+ within 150 ms/);
+      expect(detail()).toMatch(/^connect: no connection to slow\.test:\d+ within 150 ms, still at DNS/);
       names.script('slow.test', { a: ['127.0.0.1'] });
       names.releaseSilent({ a: ['127.0.0.1'] });
       expect((await save()).status).toBe(201);
@@ -150,7 +155,7 @@ describeOnDatabase('postgres', 'the limits', database => {
     try {
       await hook(`http://127.0.0.1:${full.port}/`);
       expect((await save()).body).toEqual(failed('connection failed'));
-      expect(detail()).toMatch(/^connect: no connection to 127\.0\.0\.1:\d+ within 150 ms/);
+      expect(detail()).toMatch(/^connect: no connection to 127\.0\.0\.1:\d+ within 150 ms, still at TCP/);
     } finally {
       await full.close();
     }
@@ -159,7 +164,7 @@ describeOnDatabase('postgres', 'the limits', database => {
   it('end a TLS handshake that hangs', async () => {
     await hook(bad.url('never-answers'));
     expect((await save()).body).toEqual(failed('connection failed'));
-    expect(detail()).toMatch(/^connect: no connection to 127\.0\.0\.1:\d+ within 150 ms/);
+    expect(detail()).toMatch(/^connect: no connection to 127\.0\.0\.1:\d+ within 150 ms, still at TLS/);
   });
 
   it.each([
@@ -171,6 +176,68 @@ describeOnDatabase('postgres', 'the limits', database => {
     const { status, body } = await save();
     expect([status, body]).toEqual([400, failed('timed out after 200 ms', 124)]);
     expect(detail()).toMatch(new RegExp(`^${phase}: `));
+  });
+});
+
+describeOnDatabase('postgres', 'the limits of the stages of a connection', database => {
+  beforeAll(async () => {
+    fresh = await database.create();
+    receiver = await startWebhookReceiver();
+    bad = await startMisbehavingReceiver();
+    const webhooks = { dnsTimeoutMs: 110, tcpTimeoutMs: 120, tlsTimeoutMs: 130 };
+    parse = await startParseApplication({ database: fresh, webhooks });
+  });
+  afterAll(async () => {
+    await parse.stop();
+    await receiver.close();
+    await bad.close();
+    await fresh.drop();
+  });
+  beforeEach(beginTest);
+
+  it('end a look-up whose name server is silent', async () => {
+    const names = await startRebindingNameServer();
+    const lookup = jest
+      .spyOn(dns, 'lookup')
+      .mockImplementation(((name: string) => names.resolve(name, 0)) as unknown as typeof dns.lookup);
+    try {
+      names.script('slow.test', 'silent');
+      await hook('http://slow.test/');
+      expect((await save()).body).toEqual(failed('name does not resolve'));
+      expect(detail()).toBe('connect: no answer from DNS for slow.test:80 within 110 ms');
+    } finally {
+      lookup.mockRestore();
+      await names.close();
+    }
+  });
+
+  it('end a TCP connection that is not accepted', async () => {
+    const full = await startFullListener();
+    try {
+      await hook(`http://127.0.0.1:${full.port}/`);
+      expect((await save()).body).toEqual(failed('connection failed'));
+      expect(detail()).toBe(`connect: no TCP connection to 127.0.0.1:${full.port} within 120 ms`);
+    } finally {
+      await full.close();
+    }
+  });
+
+  it('end a TLS handshake that hangs', async () => {
+    await hook(bad.url('never-answers'));
+    expect((await save()).body).toEqual(failed('TLS failed'));
+    expect(detail()).toMatch(/^connect: no TLS handshake with 127\.0\.0\.1:\d+ within 130 ms$/);
+  });
+
+  it('end a call whose reply headers do not come within firstByteTimeoutMs', async () => {
+    await hook(bad.url('hangs-before-headers'), { firstByteTimeoutMs: 140 });
+    expect((await save()).body).toEqual(failed('timed out after 140 ms', 124));
+    expect(detail()).toBe('first-byte: no reply headers within 140 ms');
+  });
+
+  it('leave the body all of timeoutMs once the headers are there', async () => {
+    await hook(bad.url('drips'), { firstByteTimeoutMs: 100, timeoutMs: 400 });
+    expect((await save()).body).toEqual(failed('timed out after 400 ms', 124));
+    expect(detail()).toBe('body: no complete reply within 400 ms');
   });
 });
 
@@ -194,45 +261,3 @@ describeOnDatabase('postgres', 'totalDeadlineMs', database => {
     expect(Number(/timed out after (\d+) ms/.exec(body.error as string)?.[1])).toBeLessThanOrEqual(300);
   });
 });
-
-interface FullListener {
-  readonly port: number;
-  close(): Promise<void>;
-}
-
-/**
- * A listener in a thread that stands still: it accepts nothing, and its queue is filled by connections of another
- * thread, so that the kernel leaves further ones without an answer.
- */
-async function startFullListener(): Promise<FullListener> {
-  const worker = new Worker(
-    `const { parentPort } = require('node:worker_threads');
-     const server = require('node:net').createServer();
-     server.listen({ port: 0, host: '127.0.0.1', backlog: 1 }, () => {
-       parentPort.postMessage(server.address().port);
-       setImmediate(() => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0));
-     });`,
-    { eval: true },
-  );
-  const [port] = (await once(worker, 'message')) as [number];
-  const filler = new Worker(
-    `const { parentPort, workerData } = require('node:worker_threads');
-     const { connect } = require('node:net');
-     // With a backlog of 1 Linux takes two; what is more stays unanswered.
-     let open = 0;
-     for (let i = 0; i < 2; i++) {
-       connect(workerData, '127.0.0.1').on('error', () => undefined).on('connect', () => {
-         if (++open === 2) parentPort.postMessage('full');
-       });
-     }`,
-    { eval: true, workerData: port },
-  );
-  await once(filler, 'message');
-  return {
-    port,
-    close: async () => {
-      await filler.terminate();
-      await worker.terminate();
-    },
-  };
-}

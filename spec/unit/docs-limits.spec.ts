@@ -1,10 +1,12 @@
 // Holds the table of limits in docs/options.md against the constants, options and settings of the code.
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { maxDepth } from '../../src/blocking/hook-caller';
+import { maxDepth } from '../../src/wire/request-headers';
 import { maxConcurrent, maxPending } from '../../src/blocking/notifier';
 import { parseSettings, settingDefaults, type HookSettings } from '../../src/hooks/hook-settings';
+import { minCallsJudged, rateWindowMs } from '../../src/http/failure-breaker';
 import { laneDefaults } from '../../src/http/lane';
+import { maxReplyHeaders } from '../../src/http/running-exchange';
 import { maxHeaderBytes } from '../../src/http/undici-client';
 import { parseOptions } from '../../src/options';
 import { lockLeaseMs, lockWaitMs } from '../../src/parse/database-hook-store';
@@ -21,6 +23,7 @@ const option = (name: keyof typeof options): string => `option \`${name}\``;
 const setting = (name: keyof HookSettings): string => `setting \`${name}\``;
 
 const maxHeaders = 50;
+const maxHeaderSum = 8192;
 const maxHeaderName = 128;
 const maxHeaderValue = 4096;
 
@@ -28,15 +31,27 @@ const maxHeaderValue = 4096;
 const expected: readonly (readonly [limit: string, value: string, setBy?: string])[] = [
   ['request body', size(settingDefaults.maxRequestBytes), setting('maxRequestBytes')],
   ['request headers of a hook', number(maxHeaders)],
+  ['all names and values of them', size(maxHeaderSum)],
   ['name of a request header', `${number(maxHeaderName)} characters`],
   ['value of a request header', `${number(maxHeaderValue)} characters`],
   ['client headers forwarded', number(maxHeaders)],
   ['nesting of a request', `${maxRequestDepth} levels`],
   ['reply body, decoded', size(settingDefaults.maxReplyBytes), setting('maxReplyBytes')],
-  ['reply headers, all names and values', size(maxHeaderBytes)],
+  ['reply headers', number(maxReplyHeaders)],
+  ['all names and values of them', size(maxHeaderBytes)],
   ['nesting of a reply', `${maxReplyDepth} levels`],
   ["text of a reply's `error`", `${number(maxErrorLength)} characters`],
   ['DNS, TCP and TLS of one connection', duration(options.connectTimeoutMs), option('connectTimeoutMs')],
+  ['DNS: the look-up of a name', duration(options.dnsTimeoutMs), option('dnsTimeoutMs')],
+  ['TCP, or a tunnel through the proxy', duration(options.tcpTimeoutMs), option('tcpTimeoutMs')],
+  ['TLS: the handshake', duration(options.tlsTimeoutMs), option('tlsTimeoutMs')],
+  [
+    "first byte: from the request to the reply's headers",
+    settingDefaults.firstByteTimeoutMs === undefined
+      ? 'as the whole call'
+      : duration(settingDefaults.firstByteTimeoutMs),
+    setting('firstByteTimeoutMs'),
+  ],
   [
     'one call: connection, first byte and whole reply',
     duration(settingDefaults.timeoutMs),
@@ -57,6 +72,9 @@ const expected: readonly (readonly [limit: string, value: string, setBy?: string
     number(options.breakerFailures),
     option('breakerFailures'),
   ],
+  ['share of failures that opens it', `${options.breakerFailurePercent} %`, option('breakerFailurePercent')],
+  ['time whose calls that share is of', duration(rateWindowMs)],
+  ['calls that it is of at least', number(minCallsJudged)],
   ['rest of a receiver while the breaker is open', duration(options.breakerOpenMs), option('breakerOpenMs')],
   ['notifications of a hook under way', number(maxConcurrent)],
   ['notifications waiting or under way on one node', number(maxPending)],
@@ -91,6 +109,7 @@ describe('the documented limits', () => {
     expect(laneDefaults).toMatchObject({
       maxInFlight: settingDefaults.maxInFlight,
       failuresToOpen: options.breakerFailures,
+      failurePercent: options.breakerFailurePercent,
       openMs: options.breakerOpenMs,
     });
   });
@@ -106,6 +125,11 @@ describe('the documented limits', () => {
       'value of a request header',
       { headers: { x: 'x'.repeat(maxHeaderValue) } },
       { headers: { x: 'x'.repeat(maxHeaderValue + 1) } },
+    ],
+    [
+      'all names and values of the headers',
+      { headers: { ab: 'x'.repeat(4094), cd: 'x'.repeat(4094) } },
+      { headers: { ab: 'x'.repeat(4094), cd: 'x'.repeat(4095) } },
     ],
     [
       'client headers forwarded',

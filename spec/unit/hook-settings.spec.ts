@@ -93,6 +93,7 @@ describe('settings', () => {
   it('have a default or none, all of them', () => {
     const withoutDefault = settingNames.filter(name => !(name in settingDefaults));
     expect(withoutDefault).toEqual([
+      'firstByteTimeoutMs',
       'where',
       'changed',
       'keys',

@@ -3,9 +3,9 @@ import { brotliCompressSync, deflateRawSync, deflateSync, gzipSync } from 'node:
 import fc from 'fast-check';
 import { createReplyBody, type ReplyBody, type ReplyBodySink } from '../../src/http/reply-body';
 
-type Outcome = { body: Buffer } | { failure: string; detail: string };
+type Outcome = { body: Buffer; truncated?: true } | { failure: string; detail: string };
 
-function collect(contentEncoding: string | undefined, maxBytes: number) {
+function collect(contentEncoding: string | undefined, maxBytes: number, oversize?: 'fail' | 'truncate') {
   const outcomes: Outcome[] = [];
   const events = new EventEmitter();
   const add = (outcome: Outcome): void => {
@@ -14,10 +14,11 @@ function collect(contentEncoding: string | undefined, maxBytes: number) {
   };
   const sink: ReplyBodySink = {
     onBodyComplete: body => add({ body }),
+    onBodyTruncated: body => add({ body, truncated: true }),
     onBodyFailure: (failure, detail) => add({ failure, detail }),
     onBodyDrain: () => events.emit('drain'),
   };
-  const body = createReplyBody({ contentEncoding, maxBytes, sink });
+  const body = createReplyBody({ contentEncoding, maxBytes, oversize, sink });
   const outcome = async (): Promise<Outcome | undefined> => {
     if (outcomes.length === 0) await once(events, 'outcome');
     return outcomes[0];
@@ -136,5 +137,47 @@ describe('an encoded body', () => {
     other.body.write(gzipSync(Buffer.alloc(100_000)));
     await other.outcome();
     expect(outcomes).toEqual([]);
+  });
+});
+
+describe('a body that may be truncated', () => {
+  it('is whole up to the cap, and its beginning above', () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.uint8Array({ maxLength: 90 }), { maxLength: 20 }),
+        fc.nat(900),
+        (pieces, cap) => {
+          const whole = Buffer.concat(pieces);
+          const { body, outcomes } = collect(undefined, cap, 'truncate');
+          for (const piece of pieces) {
+            if (outcomes.length > 0) break;
+            body.write(Buffer.from(piece));
+          }
+          if (outcomes.length === 0) body.end();
+          expect(outcomes).toEqual([
+            whole.length <= cap ? { body: whole } : { body: whole.subarray(0, cap), truncated: true },
+          ]);
+        },
+      ),
+      { seed: 7, numRuns: 200 },
+    );
+  });
+
+  it.each([
+    ['gzip', gzipSync],
+    ['deflate', deflateSync],
+    ['br', brotliCompressSync],
+  ] as const)('is its decoded beginning, %s', async (encoding, compress) => {
+    const whole = Buffer.alloc(100_000, 'abc');
+    const { body, outcome } = collect(encoding, 1000, 'truncate');
+    writeInPieces(body, compress(whole), 50);
+    expect(await outcome()).toEqual({ body: whole.subarray(0, 1000), truncated: true });
+  });
+
+  it('ends when it decodes to nothing for ever', async () => {
+    const { body, outcome } = collect('gzip', 1000, 'truncate');
+    const nothing = Buffer.concat(new Array<Buffer>(1000).fill(gzipSync('')));
+    for (let written = 0; written < 20; written++) body.write(nothing);
+    expect(await outcome()).toEqual({ body: Buffer.alloc(0), truncated: true });
   });
 });

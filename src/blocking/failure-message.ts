@@ -10,7 +10,7 @@ export type FailureKind =
   | 'deadline' // totalDeadlineMs had passed before the call could be made
   | 'loop' // too many webhooks deep
   | 'request' // the request could not be encoded
-  | 'request-too-large' // the request passed maxRequestBytes, or the receiver answered 413
+  | 'request-too-large' // the request passed maxRequestBytes, or the receiver answered 413, 414 or 431
   | LaneRefusal // nothing was sent: the breaker is open, or too many calls are in flight
   | 'settings'; // the hook's stored settings cannot be read
 

@@ -9,6 +9,7 @@ import type { Logger } from '../shared/logger';
 import { encodeBody, selectKeys, type CallFields } from '../wire/call-fields';
 import { decodeReply } from '../wire/decode-reply';
 import type { ReplyFailureKind } from '../wire/reply';
+import { maxDepth } from '../wire/request-headers';
 import { changedMatches } from '../hooks/changed-filter';
 import type { CallObserver, EndedCall } from './call-observer';
 import { startTrace, type CallTrace, type TraceOrigin } from './call-tracing';
@@ -16,9 +17,6 @@ import { Lanes } from './lanes';
 import type { OutgoingCall, Sender, Senders } from './sender';
 import { laneDefaults, type Finding, type LaneOptions, type LaneState } from '../http/lane';
 import { failureMessage, isTimeout, type FailureKind } from './failure-message';
-
-/** Calls deeper than this are refused: a receiver's writes would call it for ever. */
-export const maxDepth = 5;
 
 /**
  * A timeout after less than this, because others had used up the client's time, says nothing about the receiver; half of
@@ -243,6 +241,7 @@ export class HookCaller {
     }
     // A hook's own header comes first, and a tracestate belongs to its traceparent.
     if (trace && headers.traceparent === undefined) Object.assign(headers, trace.headers);
+    const { firstByteTimeoutMs } = hook.settings;
     const request: ExchangeRequest = {
       url: hook.hook.url,
       route: sender.route,
@@ -251,6 +250,7 @@ export class HookCaller {
       headers,
       body: outgoing.body,
       timeoutMs,
+      ...(firstByteTimeoutMs !== undefined && { firstByteTimeoutMs }),
       maxReplyBytes: hook.settings.maxReplyBytes,
     };
     const { client, observer } = this.#parts;
@@ -367,7 +367,7 @@ function judge<T>(
       kind: 'failed',
       failure: result.failure,
       detail: `${result.phase}: ${result.detail}`,
-      timeoutMs,
+      timeoutMs: result.boundMs ?? timeoutMs,
       ...(result.queued === true && { unfair: true }),
     };
   }
@@ -387,9 +387,13 @@ function judge<T>(
 /**
  * 413 Content Too Large, of a receiver or a proxy in front of it (nginx: above 1 MB), is what a client can bring about
  * with a large object, as with `maxRequestBytes`: no reason to let it past the hook, nor to think the receiver unwell.
+ * 414 URI Too Long and 431 Request Header Fields Too Large are of the same kind. 400 is not: a receiver that answers it
+ * to everything is broken, and one cannot tell.
  */
+const tooLargeStatus = [413, 414, 431];
+
 function failureOf(status: number, failure: ReplyFailureKind): FailureKind {
-  return status === 413 && failure === 'status' ? 'request-too-large' : failure;
+  return failure === 'status' && tooLargeStatus.includes(status) ? 'request-too-large' : failure;
 }
 
 function interpretSafely<T>(value: JsonValue, interpret: (value: JsonValue) => Interpretation<T>): Answer<T> {

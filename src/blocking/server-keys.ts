@@ -10,7 +10,7 @@ import {
   type RingKey,
 } from '../http/key-ring';
 import type { HookSettings } from '../hooks/hook-settings';
-import type { SigningKeys } from '../hooks/registry';
+import type { SigningKeys } from '../hooks/signing-keys';
 import type { Clock } from '../shared/clock';
 
 export class ServerKeys implements SigningKeys {

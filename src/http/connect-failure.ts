@@ -6,7 +6,7 @@ export class ConnectFailure extends Error {
   readonly failure: 'dns' | 'address' | 'connect' | 'tls' | 'aborted';
   /** True when an immediate second connection may succeed: no byte of the request was sent. */
   readonly retryable: boolean;
-  /** True when connectTimeoutMs passed: a second try only makes sense when its time is left. */
+  /** True when a bound on connections passed: a second try only makes sense when its time is left. */
   readonly timedOut: boolean;
 
   constructor(
@@ -23,7 +23,7 @@ export class ConnectFailure extends Error {
 }
 
 /** How far a connection had come when it failed. */
-export type ConnectStage = 'dns' | 'tcp' | 'tls';
+export type ConnectStage = 'dns' | 'tcp' | 'proxy' | 'tls';
 
 /**
  * Names the failure of a connection from where it happened and from Node's error.
@@ -36,6 +36,7 @@ export function classifyConnectError(error: unknown, stage: ConnectStage): Conne
     case 'dns':
       return new ConnectFailure('dns', message, { retryable: true, cause: error });
     case 'tcp':
+    case 'proxy':
       return new ConnectFailure('connect', message, { retryable: true, cause: error });
     case 'tls': {
       // A connection that ends within the handshake is a receiver that restarts; a certificate or a version

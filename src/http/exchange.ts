@@ -1,4 +1,5 @@
 // The contract of one HTTP exchange with a receiver: what is asked, what can come of it. Knows no hook and no Parse.
+import type { ProxyOptions } from '../shared/network-options';
 import type { AddressGuard } from './address-guard';
 
 /** How connections to a receiver are made. One object per registration; equal ones share connections by `key`. */
@@ -29,21 +30,28 @@ export interface ExchangeRequest {
   readonly body: Buffer;
   /** Bound on the whole exchange, connection and retry included, in milliseconds (>= 1). */
   readonly timeoutMs: number;
+  /** Bound on the time from the request's first byte to the reply's headers, in milliseconds. Default: timeoutMs. */
+  readonly firstByteTimeoutMs?: number;
   /** Bound on the decoded reply body, in bytes. */
   readonly maxReplyBytes: number;
+  /**
+   * What becomes of a reply whose body is larger: `fail` (the default) as `too-large`, or `truncate`: a reply with the
+   * first maxReplyBytes of it. The connection is kept when the rest comes soon and is small.
+   */
+  readonly oversize?: 'fail' | 'truncate';
   /** Ends the exchange early, as `aborted`. */
   readonly signal?: AbortSignal;
 }
 
 /** Why no usable reply came. Stable words: they appear in metrics, logs and client messages. */
 export type ExchangeFailureKind =
-  | 'timeout' // the total bound passed, in any phase
+  | 'timeout' // the total bound passed, in any phase, or that on the first byte
   | 'connect' // refused, unreachable, or the connection took too long
-  | 'dns' // the name does not resolve
+  | 'dns' // the name does not resolve, or not in time
   | 'address' // the network policy forbids the address; nothing was sent
-  | 'tls' // certificate or handshake
+  | 'tls' // certificate or handshake, or a handshake that took too long
   | 'reset' // the connection ended after the request went out and before the reply was complete
-  | 'protocol' // not HTTP, headers too large, undecodable content-encoding
+  | 'protocol' // not HTTP, headers too large or too many, undecodable content-encoding
   | 'too-large' // the reply body passed maxReplyBytes
   | 'aborted'; // the caller's signal
 
@@ -60,6 +68,8 @@ export interface ExchangeReply {
   readonly headers: Readonly<Record<string, string>>;
   /** The body with its content-encoding (gzip, deflate, br) undone; at most maxReplyBytes. */
   readonly body: Buffer;
+  /** The body was larger, and is its beginning. */
+  readonly truncated?: true;
   readonly durationMs: number;
   /** 1, or 2 when the first connection failed and one more was made. Nothing is sent twice. */
   readonly tries: number;
@@ -74,6 +84,8 @@ export interface ExchangeFailure {
   readonly durationMs: number;
   /** As in a reply; 0 when nothing was tried: a URL that cannot be, a signal aborted before, a closed client. */
   readonly tries: number;
+  /** Set on a `timeout`: the bound that passed, in milliseconds. */
+  readonly boundMs?: number;
   /** Set on a `timeout` that came while all connections of the lane were taken: the receiver was not even tried. */
   readonly queued?: true;
 }
@@ -95,6 +107,12 @@ export interface ExchangeClient {
 export interface ExchangeClientOptions {
   /** Bound on DNS, TCP and TLS together, in milliseconds. Default 2000. */
   readonly connectTimeoutMs?: number;
+  /** Bounds on each of them, in milliseconds. Default: connectTimeoutMs. */
+  readonly dnsTimeoutMs?: number;
+  readonly tcpTimeoutMs?: number;
+  readonly tlsTimeoutMs?: number;
+  /** The proxy that all exchanges go through. Default: none, whatever the environment says. */
+  readonly proxy?: ProxyOptions | undefined;
   /** Open sockets per lane and origin. Default 128. */
   readonly maxConnectionsPerOrigin?: number;
   /** Idle keep-alive time when the receiver names none, in milliseconds. Default 4000. */

@@ -3,12 +3,12 @@
 import {
   circuitBreaker,
   CircuitState,
-  ConsecutiveBreaker,
   handleWhenResult,
   type CircuitBreakerPolicy,
   type IBackoff,
 } from 'cockatiel';
 import type { Clock } from '../shared/clock';
+import { FailureBreaker, type FailureBreakerOptions } from './failure-breaker';
 
 export type LaneRefusal = 'breaker-open' | 'busy';
 
@@ -20,15 +20,13 @@ export type LaneResult<R> =
 /** What a result tells about the receiver. `nothing`: it never had a fair chance to answer. */
 export type Finding = 'well' | 'unwell' | 'nothing';
 
-export interface LaneOptions {
+export interface LaneOptions extends FailureBreakerOptions {
   /** Calls in flight at once. */
   readonly maxInFlight: number;
   /** Calls that may wait for one in flight to end; more are refused at once. */
   readonly maxWaiting: number;
   /** Longest wait, in milliseconds. */
   readonly maxWaitMs: number;
-  /** Failures in a row that open the breaker. */
-  readonly failuresToOpen: number;
   /** How long an open breaker refuses before it lets one probe through, in milliseconds. */
   readonly openMs: number;
 }
@@ -38,6 +36,7 @@ export const laneDefaults: LaneOptions = {
   maxWaiting: 256,
   maxWaitMs: 250,
   failuresToOpen: 5,
+  failurePercent: 50,
   openMs: 5000,
 };
 
@@ -79,12 +78,11 @@ export class Lane<R> {
   #toldOpen = false;
 
   constructor(parts: LaneParts<R>) {
-    const { failuresToOpen, maxInFlight } = parts.options;
     this.#parts = parts;
-    this.#maxInFlight = maxInFlight;
+    this.#maxInFlight = parts.options.maxInFlight;
     this.#breaker = circuitBreaker(
       handleWhenResult(finding => finding !== 'well'),
-      { halfOpenAfter: alwaysDue, breaker: new ConsecutiveBreaker(failuresToOpen) },
+      { halfOpenAfter: alwaysDue, breaker: new FailureBreaker(parts.options, parts.clock) },
     );
     this.#breaker.onStateChange(state => this.#changeState(nameOf(state)));
   }

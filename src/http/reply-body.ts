@@ -3,9 +3,11 @@ import type { Transform } from 'node:stream';
 import { createBrotliDecompress, createGunzip, createInflate, createInflateRaw } from 'node:zlib';
 import { describeError } from './describe-error';
 
-/** Who hears what became of a body. Exactly one of complete and failure comes, unless it is discarded first. */
+/** Who hears what became of a body. Exactly one of the first three comes, unless it is discarded first. */
 export interface ReplyBodySink {
   onBodyComplete(body: Buffer): void;
+  /** More than the cap came, and `oversize` is `truncate`. What else is written is dropped. */
+  onBodyTruncated(body: Buffer): void;
   onBodyFailure(failure: 'too-large' | 'protocol', detail: string): void;
   /** The decoder can take more, after `write` answered false. */
   onBodyDrain(): void;
@@ -23,6 +25,8 @@ export interface ReplyBodyOptions {
   /** The header, or undefined when there is none. */
   readonly contentEncoding: string | undefined;
   readonly maxBytes: number;
+  /** Whether a body above the cap is a failure, or cut there. Default `fail`. */
+  readonly oversize?: 'fail' | 'truncate' | undefined;
   readonly sink: ReplyBodySink;
 }
 
@@ -34,17 +38,23 @@ export function createReplyBody(options: ReplyBodyOptions): ReplyBody {
     : new EncodedReplyBody(encoding, options);
 }
 
+const noBytes = Buffer.alloc(0);
+
 class PlainReplyBody implements ReplyBody {
   readonly #bytes: CappedBytes;
   readonly #sink: ReplyBodySink;
+  readonly #truncates: boolean;
 
   constructor(options: ReplyBodyOptions) {
     this.#bytes = new CappedBytes(options.maxBytes);
     this.#sink = options.sink;
+    this.#truncates = options.oversize === 'truncate';
   }
 
   write(chunk: Buffer): boolean {
-    if (!this.#bytes.append(chunk)) this.#sink.onBodyFailure('too-large', this.#bytes.overflowDetail);
+    if (this.#bytes.append(chunk)) return true;
+    if (this.#truncates) this.#sink.onBodyTruncated(this.#bytes.takeFilledWith(chunk));
+    else this.#sink.onBodyFailure('too-large', this.#bytes.overflowDetail);
     return true;
   }
 
@@ -57,11 +67,15 @@ class PlainReplyBody implements ReplyBody {
   }
 }
 
+/** Some pieces as they come from a socket, 64 KiB each. */
+const maxUndecodedBytes = 256 * 1024;
+
 class EncodedReplyBody implements ReplyBody {
   readonly #encoding: string;
   readonly #sink: ReplyBodySink;
   readonly #bytes: CappedBytes;
   readonly #maxWireBytes: number;
+  readonly #truncates: boolean;
   #wireBytes = 0;
   #decoder: Transform | undefined;
   #finished = false;
@@ -70,16 +84,19 @@ class EncodedReplyBody implements ReplyBody {
     this.#encoding = encoding;
     this.#sink = options.sink;
     this.#bytes = new CappedBytes(options.maxBytes);
+    this.#truncates = options.oversize === 'truncate';
     // Empty blocks and empty gzip members decode to nothing, for ever. Honest compression adds 5 bytes per
     // 16 kB to what it cannot shrink (RFC 1951, section 3.2.4), so twice the cap is never reached by it.
-    this.#maxWireBytes = 2 * options.maxBytes + 1024;
+    // A body that is cut is small beside what comes in one piece, before the decoder has had its turn.
+    this.#maxWireBytes = 2 * options.maxBytes + (this.#truncates ? maxUndecodedBytes : 1024);
   }
 
   write(chunk: Buffer): boolean {
     if (this.#finished || chunk.length === 0) return true;
     this.#wireBytes += chunk.length;
     if (this.#wireBytes > this.#maxWireBytes) {
-      this.#fail('too-large', `more than ${this.#maxWireBytes} encoded bytes`);
+      if (this.#truncates) this.#truncate(noBytes);
+      else this.#fail('too-large', `more than ${this.#maxWireBytes} encoded bytes`);
       return true;
     }
     this.#decoder ??= this.#startDecoder(chunk);
@@ -107,8 +124,9 @@ class EncodedReplyBody implements ReplyBody {
     }
     return decoder
       .on('data', (chunk: Buffer) => {
-        if (!this.#finished && !this.#bytes.append(chunk))
-          this.#fail('too-large', this.#bytes.overflowDetail);
+        if (this.#finished || this.#bytes.append(chunk)) return;
+        if (this.#truncates) this.#truncate(chunk);
+        else this.#fail('too-large', this.#bytes.overflowDetail);
       })
       .on('error', error => this.#fail('protocol', `undecodable ${this.#encoding}: ${describeError(error)}`))
       .on('end', () => this.#complete())
@@ -121,6 +139,12 @@ class EncodedReplyBody implements ReplyBody {
     if (this.#finished) return;
     this.#finished = true;
     this.#sink.onBodyComplete(this.#bytes.take());
+  }
+
+  #truncate(chunk: Buffer): void {
+    const body = this.#bytes.takeFilledWith(chunk);
+    this.discard();
+    this.#sink.onBodyTruncated(body);
   }
 
   #fail(failure: 'too-large' | 'protocol', detail: string): void {
@@ -145,8 +169,6 @@ function createDecoder(encoding: string, firstByte: number): Transform | undefin
       return undefined;
   }
 }
-
-const noBytes = Buffer.alloc(0);
 
 /** Bytes up to a cap in one buffer that doubles: a body in a million pieces costs no million objects. */
 class CappedBytes {
@@ -180,6 +202,11 @@ class CappedBytes {
 
   take(): Buffer {
     return this.#buffer.subarray(0, this.#length);
+  }
+
+  /** Everything up to the cap, when `chunk` would pass it. A copy: a large chunk is not kept for its beginning. */
+  takeFilledWith(chunk: Buffer): Buffer {
+    return Buffer.concat([this.take(), chunk.subarray(0, this.#maxBytes - this.#length)]);
   }
 
   clear(): void {

@@ -14,6 +14,7 @@ import type {
   ExchangeFailure,
   ExchangeFailureKind,
 } from './exchange';
+import { createProxyTunnels } from './proxy-tunnel';
 import { ReceiverPool } from './receiver-pool';
 import { RunningExchange } from './running-exchange';
 
@@ -64,6 +65,8 @@ interface LanePools {
 /** Builds a client that keeps connections open between exchanges; `close` ends them. */
 export function createExchangeClient(options: UndiciClientOptions = {}): ExchangeClient {
   const { connectTimeoutMs = 2000, maxConnectionsPerOrigin = 128, keepAliveMs = 4000 } = options;
+  const { dnsTimeoutMs, tcpTimeoutMs, tlsTimeoutMs } = options;
+  const proxy = options.proxy && createProxyTunnels(options.proxy);
   const clock = options.clock ?? systemClock;
   const connectors = new Map<string, Connector>();
   const lanes = new Map<string | undefined, LanePools>();
@@ -90,6 +93,10 @@ export function createExchangeClient(options: UndiciClientOptions = {}): Exchang
     sweep();
     const connector = createConnector({
       connectTimeoutMs,
+      dnsTimeoutMs,
+      tcpTimeoutMs,
+      tlsTimeoutMs,
+      proxy,
       clock,
       lookup: route.guard?.lookup ?? options.lookup,
       ca: route.ca ?? options.ca,

@@ -1,5 +1,5 @@
-// The `network` options: which addresses, names and ports may be called. Owns shape, parsing and the canonical
-// key of a policy; what follows from it is decided by the address guard in src/http/.
+// The `network` options: which addresses, names and ports may be called, and the `proxy` on the way there. Owns shapes,
+// parsing and the canonical key of a policy; what follows from it is decided in src/http/.
 import { isIP } from 'node:net';
 import { z } from 'zod';
 import { WebhookError } from '../errors';
@@ -54,6 +54,59 @@ export const networkShape = z.strictObject(
         : 'must be an object',
   },
 );
+
+/** The shape of `proxy`. Its messages never quote the value: a proxy's URL may carry a password. */
+export const proxyShape = z.strictObject({
+  /** `http://` or `https://`, host, port, and user name and password where the proxy asks for them. */
+  url: z.string().max(2048).superRefine(issueOf(parseProxyUrl)),
+  /** PEM certificates to trust in place of Node's own roots, for an `https://` proxy. Default Node's. */
+  ca: z
+    .string()
+    .max(65_536)
+    .regex(/^-----BEGIN CERTIFICATE-----/, 'must be PEM certificates')
+    .optional(),
+});
+
+export type ProxyOptions = Readonly<z.output<typeof proxyShape>>;
+
+/** Where the proxy is, and what it is told. */
+export interface ProxyAddress {
+  readonly secure: boolean;
+  /** A name or an IP address, without brackets. */
+  readonly host: string;
+  readonly port: number;
+  /** The value of `Proxy-Authorization`: a secret. */
+  readonly authorization: string | undefined;
+}
+
+/** Reads `proxy.url`. Throws an Error that says what is wrong with it and quotes nothing of it. */
+export function parseProxyUrl(text: string): ProxyAddress {
+  const url = tryUrl(text);
+  if (url === undefined || (url.protocol !== 'http:' && url.protocol !== 'https:')) {
+    throw new Error('must be an absolute http or https URL');
+  }
+  if (url.pathname !== '/' || url.search !== '' || url.hash !== '') {
+    throw new Error('must have no path, query or fragment');
+  }
+  const secure = url.protocol === 'https:';
+  return {
+    secure,
+    host: url.hostname.replace(/^\[(.*)\]$/, '$1'),
+    port: url.port === '' ? (secure ? 443 : 80) : Number(url.port),
+    authorization: readAuthorization(url),
+  };
+}
+
+function readAuthorization({ username, password }: URL): string | undefined {
+  if (username === '' && password === '') return undefined;
+  try {
+    const pair = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
+    return `Basic ${Buffer.from(pair).toString('base64')}`;
+  } catch {
+    // No cause: the message of decodeURIComponent may quote the password.
+    throw new Error('must have user name and password in percent-encoding');
+  }
+}
 
 /** Which addresses may be called: plain JSON, as an operator wrote it. */
 export type NetworkPolicy = Readonly<z.output<typeof networkShape>>;
