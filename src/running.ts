@@ -15,7 +15,7 @@ import { announceMs, ChangePoller } from './hooks/change-poller';
 import type { HookSettings } from './hooks/hook-settings';
 import type { InstalledHook } from './hooks/installed-hook';
 import { HookRegistry } from './hooks/registry';
-import { createSecretBox } from './hooks/secret-box';
+import { createSecretBox, SecretBoxes } from './hooks/secret-box';
 import type { ExchangeClient } from './http/exchange';
 import { laneDefaults } from './http/lane';
 import { jwks, jwksMaxAgeSeconds } from './http/signing-keys';
@@ -68,11 +68,14 @@ export class Running {
     const { options, config, clock } = parts;
     const logger = config.loggerController;
     const store = new DatabaseHookStore({ database: config.database, clock, logger });
-    const box = createSecretBox(await findKeyMaterial(options.encryptionKey, config.masterKey), clock);
+    const boxes = new SecretBoxes(
+      createSecretBox(await findKeyMaterial(options.encryptionKey, config.masterKey), clock),
+      options.previousEncryptionKeys.map(former => createSecretBox(former, clock)),
+    );
     const keys = new ServerKeys(clock);
     const registry = new HookRegistry({
       store,
-      box,
+      boxes,
       clock,
       logger,
       keys,
@@ -86,8 +89,15 @@ export class Running {
     const { options, internals, config, seats, depth, clock } = parts;
     const { sdk, hooksRouter } = internals;
     const { webhookKey, hooksController, loggerController: logger, serverURL } = config;
-    const { connectTimeoutMs, maxConnectionsPerOrigin, totalDeadlineMs, pollIntervalMs } = options;
-    const client = createExchangeClient({ connectTimeoutMs, maxConnectionsPerOrigin });
+    const { totalDeadlineMs, pollIntervalMs } = options;
+    const client = createExchangeClient({
+      connectTimeoutMs: options.connectTimeoutMs,
+      dnsTimeoutMs: options.dnsTimeoutMs,
+      tcpTimeoutMs: options.tcpTimeoutMs,
+      tlsTimeoutMs: options.tlsTimeoutMs,
+      maxConnectionsPerOrigin: options.maxConnectionsPerOrigin,
+      proxy: options.proxy,
+    });
     const senders = new Senders({
       clock,
       issuer: options.issuer ?? serverURL,
@@ -95,7 +105,7 @@ export class Running {
       network: options.network,
       keyRing: () => keys.ring,
     });
-    const { breakerFailures: failuresToOpen, breakerOpenMs: openMs } = options;
+    const { breakerFailures, breakerFailurePercent, breakerOpenMs } = options;
     const metrics = createMetrics({
       listHooks: () => registry.list(),
       readLane: hook => caller.laneOf(hook),
@@ -106,7 +116,12 @@ export class Running {
       clock,
       logger,
       observer: metrics,
-      lane: { ...laneDefaults, failuresToOpen, openMs },
+      lane: {
+        ...laneDefaults,
+        failuresToOpen: breakerFailures,
+        failurePercent: breakerFailurePercent,
+        openMs: breakerOpenMs,
+      },
     });
     registry.onChange(() => {
       const keys = new Set(registry.list().map(hook => hook.key));
@@ -167,7 +182,7 @@ export class Running {
       registry,
       rotateKey: (key, how) => registry.changeKeys(text => keys.rotated(text, key, how)),
     });
-    this.publicRouter = createPublicRouter({ ...serverRoutes, metricsToken: options.metricsToken });
+    this.publicRouter = createPublicRouter({ ...serverRoutes, metricsToken: options.metricsToken, logger });
     this.#restore = () => {
       undoDeletes();
       // The built-in's methods are on its prototype: without ours they are back.
@@ -181,7 +196,8 @@ export class Running {
     const registry = this.#registry;
     await this.#store.prepare();
     // A wrong encryption key must be found at start, not by the first client, and before it has sealed anything.
-    await registry.verifyKey(options.hooks);
+    const { hooks: declared, encryptionKeyLost: isLost } = options;
+    await registry.establishKey({ declared, isLost });
     registry.onChange(() => {
       // A registration that ends after stop() must not bring its hook back.
       if (this.#isOver) return;
@@ -190,7 +206,7 @@ export class Running {
     });
     await this.#reconcile(config.loggerController);
     await registry.reload();
-    registry.assertReadable();
+    if (!isLost) registry.assertReadable();
     if (!this.#isOver) this.#poller.start();
   }
 

@@ -96,6 +96,27 @@ function followsTheContract(open: () => Stores): void {
     expect((await store.readAll()).settings.map(({ key }) => key)).toEqual(['function/hello']);
   });
 
+  it('keeps the server keys and the key check apart, and reads all of it under the lock too', async () => {
+    const { store, other } = open();
+    await write(async writer => {
+      await writer.writeKeys('keys');
+      await writer.writeKeyCheck('check');
+      await writer.writeSetting(functionTarget, '{}');
+    });
+    for (const keyCheck of ['check', 'another check']) {
+      await write(writer => writer.writeKeyCheck(keyCheck));
+      expect(await other.readAll()).toMatchObject({ keys: 'keys', keyCheck });
+    }
+    await write(async writer => {
+      await writer.removeKeys();
+      expect(await writer.readKeys()).toBeUndefined();
+      expect(await writer.readKeyCheck()).toBe('another check');
+      const { version: _version, ...all } = await store.readAll();
+      expect(await writer.readAll()).toEqual(all);
+    });
+    expect((await other.readAll()).keys).toBeUndefined();
+  });
+
   it('has another version after every change, and the same without one', async () => {
     const { store, other } = open();
     const before = await store.readVersion();

@@ -408,6 +408,7 @@ describeOnEachDatabase('secrets of hooks and the key they are kept with', databa
   it('may be replaced by a declaration that gives them anew', async () => {
     const webhooks = {
       encryptionKey: 'a new key of 16 characters or more',
+      encryptionKeyLost: true,
       hooks: [
         {
           functionName: 'sealed',

@@ -336,10 +336,12 @@ describeOnEachDatabase('the public router without a metricsToken', database => {
 });
 
 describe('the public router when something breaks', () => {
-  it('answers 500 in JSON and tells nothing of the error', async () => {
+  it('answers 500 in JSON and tells nothing of the error; the log has where it was, and not its message', async () => {
     const fail = (): never => {
-      throw new Error('canary');
+      throw new TypeError('canary\n    at canary');
     };
+    const lines: string[] = [];
+    const log = (line: string): void => void lines.push(line);
     const metrics = { ...createMetrics({ listHooks: () => [], readLane: fail }), render: async () => fail() };
     const front = await mount(
       createPublicRouter({
@@ -350,14 +352,24 @@ describe('the public router when something breaks', () => {
         listHooks: fail,
         laneOf: fail,
         metricsToken,
+        logger: { info: log, warn: log, error: log },
       }),
     );
     try {
       for (const path of ['/jwks.json', '/ed25519.json', '/metrics', '/health']) {
-        const response = await front.get(path, withToken);
+        const response = await front.get(`${path}?canary`, withToken);
         expect([path, response.status]).toEqual([path, 500]);
         expect(await response.json()).toEqual({ code: 141, error: 'internal error' });
+        expect(lines.splice(0)).toEqual([
+          expect.stringMatching(
+            new RegExp(
+              `^webhooks: GET "${path}" of the public router failed: TypeError at fail .*public-router`,
+            ),
+          ),
+        ]);
       }
+      expect((await front.get('/nothing')).status).toBe(404);
+      expect(lines).toEqual([]);
     } finally {
       close(front);
     }

@@ -188,6 +188,8 @@ export async function startWrongly(scene: Scene): Promise<void> {
   for (const options of [
     { encryptionKey, metricsToken, encryptionkey: 1 },
     { encryptionKey: [encryptionKey] },
+    { previousEncryptionKeys: [encryptionKey, 1] },
+    { previousEncryptionKeys: encryptionKey },
     { metricsToken: { metricsToken } },
     { hooks: bad('header value') },
     { hooks: [bad('header value')] },
@@ -210,6 +212,12 @@ export async function startWrongly(scene: Scene): Promise<void> {
   ])
     await attempt(() => start({ encryptionKey, hooks: [{ functionName: 'declared', url, ...declared }] }));
   await attempt(() => start({ encryptionKey: scene.secret('encryptionKey') }));
+  await attempt(() =>
+    start({
+      encryptionKey: scene.secret('encryptionKey'),
+      previousEncryptionKeys: [scene.secret('encryptionKey')],
+    }),
+  );
   expect(printed).toHaveBeenCalled();
   printed.mockRestore();
 }

@@ -214,7 +214,8 @@ export async function learnStoredSecrets(scene: Scene): Promise<void> {
     // `$2b$10$`, then salt and hash.
     if (typeof hash === 'string') scene.found('hashed password', hash.slice(7));
   }
-  const state = (await readRawRows(scene.kind, scene.database, 'WebhookState')).find(row => row.keys);
+  const states = await readRawRows(scene.kind, scene.database, 'WebhookState');
+  const state = states.find(row => (row.objectId ?? row._id) === 'registry');
   const box = createSecretBox(scene.encryptionKey, systemClock);
   const text = box.open(String(state?.keys), 'signing keys');
   for (const [, seed = ''] of text.matchAll(/whsk_([A-Za-z0-9+/]+)/g)) scene.found('ed25519 key', seed);

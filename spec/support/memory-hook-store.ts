@@ -8,6 +8,7 @@ export class MemoryHookStore implements HookStore {
   rows: unknown[] = [];
   readonly settings = new Map<string, SettingRow>();
   keys: string | undefined;
+  keyCheck: string | undefined;
   reads = 0;
   #version = 0;
   #changing = 0;
@@ -36,7 +37,12 @@ export class MemoryHookStore implements HookStore {
   async readAll(): Promise<StoredState> {
     this.reads++;
     const version = await this.readVersion();
-    return { version, hooks: [...this.rows], settings: [...this.settings.values()], keys: this.keys };
+    return { version, ...this.#content() };
+  }
+
+  #content(): Omit<StoredState, 'version'> {
+    const { keys, keyCheck } = this;
+    return { hooks: [...this.rows], settings: [...this.settings.values()], keys, keyCheck };
   }
 
   async announce(node: SeenNode): Promise<void> {
@@ -66,6 +72,7 @@ export class MemoryHookStore implements HookStore {
 
   #writer(): HookWriter {
     return {
+      readAll: async () => this.#content(),
       readHooks: () => this.readHooks(),
       readSetting: async target => this.settings.get(hookKey(target)),
       writeHook: async hook => {
@@ -87,6 +94,13 @@ export class MemoryHookStore implements HookStore {
       readKeys: async () => this.keys,
       writeKeys: async keys => {
         this.keys = keys;
+      },
+      removeKeys: async () => {
+        this.keys = undefined;
+      },
+      readKeyCheck: async () => this.keyCheck,
+      writeKeyCheck: async keyCheck => {
+        this.keyCheck = keyCheck;
       },
     };
   }

@@ -1,5 +1,8 @@
 // jest's reporter for this package: jest's own output, then the services that the run covered and, as the very last line,
 // "N passed, N failed". Plain JavaScript, because jest loads reporters without its transforms.
+const { mkdtempSync, readFileSync, rmSync, writeFileSync } = require('node:fs');
+const { tmpdir } = require('node:os');
+const { dirname, join } = require('node:path');
 const { DefaultReporter, SummaryReporter, VerboseReporter } = require('@jest/reporters');
 
 /** Stopping PostgreSQL takes up to 10 s; what is still alive after this was left open. */
@@ -14,6 +17,7 @@ module.exports = class {
     this.output = globalConfig.json ? process.stderr : process.stdout;
     this.results = undefined;
     this.failures = [];
+    this.tally = process.env.FUZZ_RUNS === undefined ? undefined : createTally();
     if (!this.watching) process.once('exit', code => this.printAtExit(code));
   }
 
@@ -54,6 +58,7 @@ module.exports = class {
       ...(this.services.length > 0 ? [describeServices(this.services, this.results)] : []),
       ...this.failures.map(failure => `failed: ${failure}`),
       ...(skipped > 0 ? [`skipped: ${skipped}`] : []),
+      ...(this.tally === undefined ? [] : [takeTally(this.tally)]),
       `${numPassedTests} passed, ${failed} failed`,
     ];
     this.output.write(`${lines.join('\n')}\n`);
@@ -68,6 +73,23 @@ for (const event of ['onRunStart', 'onTestStart', 'onTestCaseResult', 'onTestRes
   module.exports.prototype[event] = function (...values) {
     return this.forward(event, ...values);
   };
+
+/** A file that property-runs.ts adds a line to for each property, in whichever process it runs. */
+function createTally() {
+  const tally = join(mkdtempSync(join(tmpdir(), 'fuzz-')), 'tally');
+  writeFileSync(tally, '');
+  process.env.FUZZ_TALLY = tally;
+  return tally;
+}
+
+function takeTally(tally) {
+  const lines = readFileSync(tally, 'utf8').trim().split('\n').filter(Boolean);
+  rmSync(dirname(tally), { recursive: true });
+  const cases = lines.reduce((sum, line) => sum + Number.parseInt(line, 10), 0);
+  const cut = lines.filter(line => line.endsWith('true')).length;
+  const told = cut > 0 ? `, ${cut} of them cut short by time` : '';
+  return `cases: ${cases.toLocaleString('en')} of ${lines.length} properties${told}`;
+}
 
 /** What test-services.ts published: empty in a run that needs no services. */
 function readServices() {

@@ -10,8 +10,7 @@ import {
 } from '../../src/http/address-guard';
 import { createGuardRegistry } from '../../src/http/guard-registry';
 import { parseNetworkOptions } from '../../src/shared/network-options';
-
-const numRuns = Number(process.env.FUZZ_RUNS ?? 1000);
+import { propertyRuns } from '../support/property-runs';
 
 const good4: LookupAddress = { address: '93.184.216.34', family: 4 };
 const good6: LookupAddress = { address: '2606:4700::1111', family: 6 };
@@ -175,7 +174,7 @@ describe('the lookup', () => {
           expect(fine ? address : error instanceof AddressRefusal).toEqual(fine ? addresses : true);
         },
       ),
-      { numRuns },
+      propertyRuns,
     );
   });
 });

@@ -4,8 +4,7 @@ import fc from 'fast-check';
 import ipaddr from 'ipaddr.js';
 import { createAddressGuard, type AddressGuard } from '../../src/http/address-guard';
 import { parseNetworkOptions } from '../../src/shared/network-options';
-
-const numRuns = Number(process.env.FUZZ_RUNS ?? 1000);
+import { propertyRuns } from '../support/property-runs';
 
 const guards = {
   open: createAddressGuard(parseNetworkOptions({})),
@@ -930,7 +929,7 @@ describe('for any text', () => {
         guards.chosen.judgeUrl(url);
         guards.chosen.judgeAddress(url);
       }),
-      { numRuns },
+      propertyRuns,
     );
   });
 
@@ -941,7 +940,7 @@ describe('for any text', () => {
         // One comparison for each run: jest's take most of the time.
         expect([new URL(`http://${host}/`).hostname, judged]).toEqual([dotted, judgeAddressByAll(dotted)]);
       }),
-      { numRuns },
+      propertyRuns,
     );
   });
 
@@ -952,7 +951,7 @@ describe('for any text', () => {
         const plain = judgeAddressByAll(toDotted(number));
         expect([judgeAddressByAll(address), judgeByAll(`http://[${address}]/`)]).toEqual([plain, plain]);
       }),
-      { numRuns },
+      propertyRuns,
     );
   });
 
@@ -968,7 +967,7 @@ describe('for any text', () => {
         );
         expect(judged).toEqual([isSpecial, isSpecial || isInner]);
       }),
-      { numRuns },
+      propertyRuns,
     );
   });
 });

@@ -2,8 +2,7 @@ import fc from 'fast-check';
 import { computeOverrides, mergeIntoSave, nestDottedKeys } from '../../src/blocking/apply-before-save';
 import type { JsonObject, JsonValue } from '../../src/shared/json';
 import { isRestEqual } from '../../src/shared/rest-equality';
-
-const numRuns = Number(process.env.FUZZ_RUNS ?? 1000);
+import { propertyRuns } from '../support/property-runs';
 
 const sent: JsonObject = {
   className: 'Puppy',
@@ -238,7 +237,7 @@ describe('whatever arrives', () => {
         expect(Object.keys(Object.prototype)).toEqual([]);
         expect(({} as Record<string, unknown>).polluted).toBeUndefined();
       }),
-      { numRuns },
+      propertyRuns,
     );
   });
 
@@ -255,7 +254,7 @@ describe('whatever arrives', () => {
           values: {},
         });
       }),
-      { numRuns },
+      propertyRuns,
     );
   });
 
@@ -274,7 +273,7 @@ describe('whatever arrives', () => {
           values: {},
         });
       }),
-      { numRuns },
+      propertyRuns,
     );
   });
 
@@ -284,7 +283,7 @@ describe('whatever arrives', () => {
         expect(isRestEqual(a as JsonValue, structuredClone(a) as JsonValue)).toBe(true);
         expect(isRestEqual(a as JsonValue, b as JsonValue)).toBe(isRestEqual(b as JsonValue, a as JsonValue));
       }),
-      { numRuns },
+      propertyRuns,
     );
   });
 });

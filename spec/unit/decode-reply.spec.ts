@@ -2,8 +2,8 @@ import fc from 'fast-check';
 import { isJsonObject } from '../../src/shared/json';
 import { decodeReply, maxErrorLength, maxReplyDepth } from '../../src/wire/decode-reply';
 import type { Reply } from '../../src/wire/reply';
+import { propertyRuns } from '../support/property-runs';
 
-const numRuns = Number(process.env.FUZZ_RUNS ?? 1000);
 const Parse = jest.requireActual<{ Error: { INTERNAL_SERVER_ERROR: number } }>('parse/node');
 
 function decode(status: number, body: string | Buffer): Reply {
@@ -208,7 +208,7 @@ describe('whatever arrives', () => {
         const reply = decodeReply(status, Buffer.from(bytes));
         if (reply.kind === 'failure') expect(reply.detail.length).toBeLessThanOrEqual(200);
       }),
-      { numRuns },
+      propertyRuns,
     );
   });
 
@@ -225,7 +225,7 @@ describe('whatever arrives', () => {
           decode(status, pieces.join(''));
         },
       ),
-      { numRuns },
+      propertyRuns,
     );
   });
 
@@ -238,7 +238,7 @@ describe('whatever arrives', () => {
         else expect(kindOf(reply)).toBe('forbidden-key');
         expect(Object.keys(Object.prototype)).toEqual([]);
       }),
-      { numRuns },
+      propertyRuns,
     );
   });
 
@@ -252,7 +252,7 @@ describe('whatever arrives', () => {
           expect(Object.hasOwn(reply.message, '__proto__')).toBe(false);
         }
       }),
-      { numRuns },
+      propertyRuns,
     );
   });
 });

@@ -1,7 +1,8 @@
-// Holds `npm run test:fuzz` to what docs/testing.md says of it: which files, how many cases.
+// Holds `npm run test:fuzz` to what docs/testing.md says of it: which files, how many cases, how long at most.
 import { readdirSync, readFileSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import packageJson from '../../package.json';
+import { propertyLimitMs } from '../support/property-runs';
 
 describe('npm run test:fuzz', () => {
   const script = packageJson.scripts['test:fuzz'];
@@ -10,12 +11,19 @@ describe('npm run test:fuzz', () => {
   const properties = readdirSync(__dirname)
     .filter(name => name !== basename(__filename))
     .map(name => ({ path: `spec/unit/${name}`, text: readFileSync(join(__dirname, name), 'utf8') }))
-    .filter(({ text }) => text.includes('Number(process.env.FUZZ_RUNS'))
-    .map(({ path, text }) => ({ path, count: text.split('{ numRuns },').length - 1 }));
+    .filter(({ text }) => text.includes("'../support/property-runs'"))
+    .map(({ path, text }) => ({ path, count: text.split(/^ *propertyRuns,$/m).length - 1 }));
   const total = properties.reduce((sum, { count }) => sum + count, 0);
 
   it('runs every file whose property tests it can lengthen', () => {
     expect(properties.filter(({ path, count }) => count === 0 || !pattern.test(path))).toEqual([]);
+  });
+
+  it('ends within a minute, even when every property is cut short', () => {
+    expect(packageJson.jest.maxWorkers).toBe(2);
+    // A worker that ends last began its last file when the other was not idle.
+    const longestFile = Math.max(...properties.map(({ count }) => count));
+    expect((total / 2 + longestFile) * propertyLimitMs).toBeLessThanOrEqual(50_000);
   });
 
   it('tries 100,000 cases or more, as many as the documentation says', () => {

@@ -78,6 +78,7 @@ function deliveryOf(id: string, body = '{}'): NewDelivery {
     createdAt: 0,
     nextAttemptAt: 0,
     isTest: false,
+    depth: 1,
   };
 }
 

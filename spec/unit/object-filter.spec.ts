@@ -2,8 +2,7 @@ import fc from 'fast-check';
 import { changedMatches } from '../../src/hooks/changed-filter';
 import { compileWhere, maxWhereBytes } from '../../src/hooks/object-filter';
 import type { JsonObject } from '../../src/shared/json';
-
-const numRuns = Number(process.env.FUZZ_RUNS ?? 1000);
+import { propertyRuns } from '../support/property-runs';
 
 // Parse's own matcher, of LiveQuery. It changes the object that it judges.
 const { matchesQuery } = jest.requireActual<{
@@ -317,7 +316,7 @@ describe('a compiled filter', () => {
         expect(JSON.stringify(item)).toBe(before);
         expect(Object.keys(Object.prototype)).toEqual([]);
       }),
-      { numRuns },
+      propertyRuns,
     );
   });
 });

@@ -1,7 +1,7 @@
 // The hooks in force: what a load makes of storage, and how loads, changes and failures come together.
 import { hookKey, type HookTarget } from '../../src/hooks/hook';
 import { HookRegistry } from '../../src/hooks/registry';
-import { createSecretBox } from '../../src/hooks/secret-box';
+import { createSecretBox, SecretBoxes } from '../../src/hooks/secret-box';
 import { systemClock, type Clock } from '../../src/shared/clock';
 import { openRecord } from '../../src/hooks/stored-settings';
 import { ManualClock } from '../support/manual-clock';
@@ -15,12 +15,16 @@ function openNode(
   store = new MemoryHookStore(new ManualClock()),
   encryptionKey = 'some key',
   clock: Clock = systemClock,
+  previousKeys: readonly string[] = [],
 ): { store: MemoryHookStore; registry: HookRegistry; lines: string[]; changes: () => number } {
   const lines: string[] = [];
   const log = (line: string): void => void lines.push(line);
   const registry = new HookRegistry({
     store,
-    box: createSecretBox(encryptionKey, systemClock),
+    boxes: new SecretBoxes(
+      createSecretBox(encryptionKey, systemClock),
+      previousKeys.map(each => createSecretBox(each, systemClock)),
+    ),
     logger: { info: log, warn: log, error: log },
     clock,
     keys: { complete: async () => undefined, use: () => undefined, isNeededBy: () => false },
@@ -273,20 +277,176 @@ describe('a registry', () => {
     expect(store.settings.size).toBe(2);
   });
 
-  it('verifies its key by what is stored and what is declared, and writes nothing', async () => {
+  const secret = `whsec_${Buffer.alloc(32, 1).toString('base64')}`;
+  const contentOf = (store: MemoryHookStore): unknown => [
+    [...store.rows],
+    [...store.settings],
+    store.keys,
+    store.keyCheck,
+  ];
+
+  it('refuses a key that the database is not under, whatever is declared, and writes nothing', async () => {
     const { registry, store } = openNode();
     await registry.create({ functionName: 'f', url }, 'drop-unknown');
-    const before = [[...store.rows], [...store.settings]];
+    const before = contentOf(store);
     const wrong = openNode(store, 'another key').registry;
-    const secret = `whsec_${Buffer.alloc(32, 1).toString('base64')}`;
-    await registry.verifyKey([]);
-    await wrong.verifyKey([{ functionName: 'f', url, secret }]);
-    for (const declared of [[], [{ functionName: 'f', url }], [{ functionName: 'g', url, secret }]]) {
-      await expect(wrong.verifyKey(declared)).rejects.toMatchObject({
+    await registry.establishKey({ declared: [], isLost: false });
+    for (const declared of [
+      [],
+      [{ functionName: 'f', url }],
+      [{ functionName: 'f', url, secret }],
+      [{ functionName: 'g', url, secret }],
+    ]) {
+      await expect(wrong.establishKey({ declared, isLost: false })).rejects.toMatchObject({
         code: 'BROKEN_SECRET',
         message: expect.stringContaining('function f'),
       });
     }
-    expect([[...store.rows], [...store.settings]]).toEqual(before);
+    expect(contentOf(store)).toEqual(before);
+  });
+
+  it('tells the key of a database from before the key check by what is sealed in it', async () => {
+    const { registry, store } = openNode();
+    await registry.create({ functionName: 'f', url }, 'drop-unknown');
+    const { keyCheck } = store;
+    store.keyCheck = undefined;
+    const wrong = openNode(store, 'another key').registry;
+    await expect(wrong.establishKey({ declared: [], isLost: false })).rejects.toThrow('function f');
+    expect(store.keyCheck).toBeUndefined();
+    await registry.establishKey({ declared: [], isLost: false });
+    expect(store.keyCheck).toHaveLength(keyCheck?.length ?? 0);
+    await expect(wrong.establishKey({ declared: [], isLost: false })).rejects.toThrow('function f');
+  });
+
+  it('seals nothing on a node whose key the database is not under', async () => {
+    const { registry, store } = openNode();
+    await registry.create({ functionName: 'f', url }, 'drop-unknown');
+    const wrong = openNode(store, 'another key').registry;
+    const before = contentOf(store);
+    const refused = {
+      code: 'BROKEN_SECRET',
+      message: expect.stringContaining('under another encryptionKey'),
+    };
+    await expect(wrong.create({ functionName: 'g', url }, 'drop-unknown')).rejects.toMatchObject(refused);
+    await expect(wrong.changeKeys(async () => 'keys')).rejects.toMatchObject(refused);
+    await expect(wrong.reconcile([{ functionName: 'g', url }], false)).rejects.toMatchObject(refused);
+    store.rows.push({ functionName: 'bare', url });
+    await expect(wrong.rotateSecret({ kind: 'function', functionName: 'bare' }, {})).rejects.toMatchObject(
+      refused,
+    );
+    store.rows.pop();
+    expect(contentOf(store)).toEqual(before);
+  });
+
+  it('seals with the previous key while the database is under that, and with its own from its own start on', async () => {
+    const { registry, store } = openNode();
+    await registry.create({ functionName: 'f', url }, 'drop-unknown');
+    const next = openNode(store, 'the next key', systemClock, ['some key']).registry;
+    await next.create({ functionName: 'g', url }, 'drop-unknown');
+    await registry.reload();
+    expect(registry.list().map(({ broken }) => broken)).toEqual([undefined, undefined]);
+    await next.establishKey({ declared: [], isLost: false });
+    const alone = openNode(store, 'the next key').registry;
+    await alone.establishKey({ declared: [], isLost: false });
+    await alone.reload();
+    expect(alone.list().map(({ broken }) => broken)).toEqual([undefined, undefined]);
+    await expect(registry.create({ functionName: 'h', url }, 'drop-unknown')).rejects.toMatchObject({
+      code: 'BROKEN_SECRET',
+    });
+  });
+
+  it('seals more hooks anew than fit under one lock', async () => {
+    const { registry, store } = openNode();
+    await registry.reconcile(
+      Array.from({ length: 250 }, (_, at) => ({ functionName: `f${at}`, url })),
+      false,
+    );
+    const next = openNode(store, 'the next key', systemClock, ['some key']);
+    await next.registry.establishKey({ declared: [], isLost: false });
+    expect(next.lines).toEqual([expect.stringContaining('secrets of 250 hooks')]);
+    const alone = openNode(store, 'the next key').registry;
+    await alone.reload();
+    expect(alone.list().filter(({ broken }) => broken)).toEqual([]);
+  });
+
+  it('starts with a lost key only when told: hooks that do not open stay, and reject', async () => {
+    const { registry, store } = openNode();
+    await registry.create({ functionName: 'f', url, failurePolicy: 'allow' }, 'drop-unknown');
+    await registry.changeKeys(async () => 'keys');
+    const row = store.settings.get(key);
+    const next = openNode(store, 'the next key').registry;
+    await next.establishKey({ declared: [], isLost: true });
+    await next.reload();
+    expect(next.find(key)).toMatchObject({ broken: { code: 'BROKEN_SECRET' } });
+    expect(store.settings.get(key)).toEqual(row);
+    expect(store.keys).toBeUndefined();
+    await expect(next.establishKey({ declared: [], isLost: false })).rejects.toThrow('function f');
+    await next.remove(target);
+    await next.create({ functionName: 'f', url }, 'drop-unknown');
+    await next.establishKey({ declared: [], isLost: false });
+  });
+
+  it.each<[string, object, object, string]>([
+    [
+      'a header',
+      { headers: { 'X-A': 'a', 'x-b': 'b' } },
+      { headers: { 'x-a': 'new' } },
+      'headers.x-b was given',
+    ],
+    [
+      'headers shown',
+      { headers: { 'x-a': 'a' } },
+      { headers: { 'x-a': '********' } },
+      'headers.x-a was given',
+    ],
+    [
+      'basicAuth',
+      { basicAuth: { username: 'u', password: 'p' } },
+      { basicAuth: { username: 'u', password: '********' } },
+      'basicAuth was given',
+    ],
+    [
+      'several',
+      { basicAuth: { username: 'u', password: 'p' }, headers: { 'x-a': 'a' } },
+      { timeoutMs: 5 },
+      'headers.x-a, basicAuth were given',
+    ],
+  ])('takes no credentials to another origin: %s', async (_what, settings, change, named) => {
+    const { registry, store } = openNode();
+    await registry.create({ functionName: 'f', url, ...settings }, 'drop-unknown');
+    const before = contentOf(store);
+    for (const to of [
+      'https://other.example.com/hook',
+      'http://example.com/hook',
+      'https://example.com:8443/',
+    ]) {
+      await expect(
+        registry.update(target, { url: to, settings: change as Record<string, unknown> }),
+      ).rejects.toMatchObject({ code: 'INVALID_HOOK', message: expect.stringContaining(named) });
+      await expect(registry.update(target, { url: to })).rejects.toMatchObject({ code: 'INVALID_HOOK' });
+      await expect(openNode(store, 'another key').registry.update(target, { url: to })).rejects.toMatchObject(
+        {
+          code: 'INVALID_HOOK',
+        },
+      );
+    }
+    expect(contentOf(store)).toEqual(before);
+    await registry.update(target, { url: 'https://EXAMPLE.com:443/elsewhere' });
+    await registry.update(target, {
+      url: 'https://other.example.com/hook',
+      settings: { headers: null, basicAuth: null },
+    });
+    await registry.update(target, { url });
+  });
+
+  it('takes credentials that are given anew to another origin', async () => {
+    const { registry } = openNode();
+    const headers = { 'x-a': 'a', 'x.b': 'b' };
+    await registry.create({ functionName: 'f', url, headers }, 'drop-unknown');
+    const moved = await registry.update(target, {
+      url: 'https://other.example.com/hook',
+      settings: { headers: { 'X-A': 'new', 'X.B': null } },
+    });
+    expect(moved.ownSettings.headers).toEqual({ 'x-a': 'new' });
   });
 });

@@ -1,5 +1,6 @@
 // Secrets at rest: what is sealed opens only with the same key in the same place, untouched.
-import { createSecretBox } from '../../src/hooks/secret-box';
+import { createSecretBox, SecretBoxes } from '../../src/hooks/secret-box';
+import { resealRecord } from '../../src/hooks/stored-settings';
 import { systemClock } from '../../src/shared/clock';
 
 const box = createSecretBox('a key of some length', systemClock);
@@ -56,5 +57,53 @@ describe('a secret box', () => {
         expect.objectContaining({ code: 'BROKEN_SECRET' }),
       );
     }
+  });
+});
+
+describe('boxes of a server', () => {
+  const former = createSecretBox('a former key', systemClock);
+  const boxes = new SecretBoxes(box, [former]);
+
+  it('open what any of them sealed, and tell which', () => {
+    for (const each of [box, former]) {
+      const sealed = each.seal('a secret', 'place');
+      expect(boxes.open(sealed, 'place')).toBe('a secret');
+      expect(boxes.find(sealed, 'place')).toBe(each);
+      expect(boxes.find(sealed, 'another place')).toBeUndefined();
+    }
+    const foreign = createSecretBox('another key', systemClock).seal('a secret', 'place');
+    expect(boxes.find(foreign, 'place')).toBeUndefined();
+    expect(() => boxes.open(foreign, 'place')).toThrow(expect.objectContaining({ code: 'BROKEN_SECRET' }));
+  });
+});
+
+describe('a record that is sealed anew', () => {
+  const current = createSecretBox('the current key', systemClock);
+  const former = createSecretBox('a former key', systemClock);
+  const foreign = createSecretBox('another key', systemClock);
+  const key = 'function/f';
+
+  it('is under the current key, whatever else is in it, and what no key opens stays as it is', () => {
+    const lost = foreign.seal('lost', `${key} header x-lost`);
+    const stored = {
+      ofLaterVersions: 1,
+      headers: { 'x-a': former.seal('a', `${key} header x-a`), 'x-lost': lost },
+      basicAuth: { username: 'u', password: current.seal('p', `${key} basicAuth`) },
+      secrets: former.seal('secrets', `${key} secrets`),
+    };
+    const text = resealRecord(key, JSON.stringify(stored), new SecretBoxes(current, [former])) ?? '';
+    const next = JSON.parse(text) as typeof stored;
+    expect(next).toMatchObject({
+      ofLaterVersions: 1,
+      basicAuth: stored.basicAuth,
+      headers: { 'x-lost': lost },
+    });
+    expect(current.open(next.headers['x-a'], `${key} header x-a`)).toBe('a');
+    expect(current.open(next.secrets, `${key} secrets`)).toBe('secrets');
+    expect(resealRecord(key, text, new SecretBoxes(current, [former]))).toBeUndefined();
+  });
+
+  it.each(['', 'garbage', '[]', '{}', '{"headers":{"x-a":5},"secrets":1}'])('is none in %j', stored => {
+    expect(resealRecord(key, stored, new SecretBoxes(current, [former]))).toBeUndefined();
   });
 });

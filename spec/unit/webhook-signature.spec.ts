@@ -12,8 +12,7 @@ import {
 } from '../../src/http/webhook-signature';
 import { systemClock } from '../../src/shared/clock';
 import { decodeSecret, generateSecret } from '../../src/shared/secret-format';
-
-const numRuns = Number(process.env.FUZZ_RUNS ?? 1000);
+import { propertyRuns } from '../support/property-runs';
 
 /** The example of the Standard Webhooks libraries' own tests. */
 const example = {
@@ -179,7 +178,7 @@ describe('a signer', () => {
           expect(signer.sign('msg_x', timestamp, body)).toBe(`v1,${expected}`);
         },
       ),
-      { numRuns },
+      propertyRuns,
     );
   });
 
@@ -197,7 +196,7 @@ describe('a signer', () => {
         };
         expect(judge.verify(body, headers)).toEqual(JSON.parse(body.toString()));
       }),
-      { numRuns },
+      propertyRuns,
     );
   });
 });

@@ -2,12 +2,14 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { Router, type RequestHandler } from 'express';
 import { WebhookError } from '../errors';
-import { answerError, answerInternalError, notFound } from './http-errors';
+import type { Logger } from '../shared/logger';
+import { answerError, createInternalErrorAnswer, notFound } from './http-errors';
 import { createKeyRoutes, createStatusRoutes, type ServerRoutesParts } from './server-routes';
 
 export interface PublicRouterParts extends ServerRoutesParts {
   /** What scrapers send as a bearer token; without one metrics and health are closed. */
   readonly metricsToken: string | undefined;
+  readonly logger: Logger;
 }
 
 /** Public keys for everybody; metrics and health for who has the token. */
@@ -15,7 +17,7 @@ export function createPublicRouter(parts: PublicRouterParts): RequestHandler {
   const router = Router();
   router.use(createKeyRoutes(parts));
   router.use(createStatusRoutes(parts, requireToken(parts.metricsToken)));
-  router.use(refuseUndecodable, notFound, answerError, answerInternalError);
+  router.use(refuseUndecodable, notFound, answerError, createInternalErrorAnswer(parts.logger));
   return router;
 }
 

@@ -32,9 +32,11 @@ const reservedHeaders =
 const credentialHeaders =
   /^(authorization|proxy-authorization|cookie|set-cookie|x-parse-(master-key|maintenance-key|rest-api-key|javascript-key|client-key|windows-key|dotnet-key|session-token|webhook-key)|__proto__)$/;
 
-const settingShapes = {
+export const settingShapes = {
   /** Bound on the whole call, retry included, in milliseconds. 1..30000, default 5000. */
   timeoutMs: z.int().min(1).max(30_000),
+  /** Bound on the time from the request to the reply's headers, in milliseconds. 1..30000, default timeoutMs. */
+  firstByteTimeoutMs: z.int().min(1).max(30_000),
   /** What a failure does (no answer, no usable answer): `reject` the operation or `allow` it. Default `reject`. */
   failurePolicy: z.enum(['reject', 'allow']),
   /** beforeSave: `merge` the reply into the change, or `replace` the change as the built-in does. Default `merge`. */
@@ -96,7 +98,15 @@ export type HookSettings = { readonly [K in keyof z.infer<typeof fullShape>]?: z
 export type ResolvedSettings = Required<Omit<HookSettings, OptionalSetting>> &
   Pick<HookSettings, OptionalSetting>;
 type OptionalSetting =
-  'where' | 'changed' | 'keys' | 'excludeKeys' | 'bearer' | 'basicAuth' | 'tls' | 'network';
+  | 'firstByteTimeoutMs'
+  | 'where'
+  | 'changed'
+  | 'keys'
+  | 'excludeKeys'
+  | 'bearer'
+  | 'basicAuth'
+  | 'tls'
+  | 'network';
 
 export const settingDefaults: ResolvedSettings = {
   timeoutMs: 5000,
@@ -119,6 +129,7 @@ export const settingNames = Object.keys(settingShapes) as readonly (keyof HookSe
 export const defaultableShape = fullShape
   .pick({
     timeoutMs: true,
+    firstByteTimeoutMs: true,
     failurePolicy: true,
     responseMode: true,
     mode: true,
@@ -157,18 +168,23 @@ export function changeSettings(
 export function parseSettings(target: HookTarget, input: unknown): HookSettings {
   const parsed = partialShape.safeParse(input);
   if (!parsed.success) {
-    const issue = parsed.error.issues[0];
-    const path = issue?.path.map(String) ?? [];
-    // A value under these is a secret, or holds one: its name is enough.
-    // What holds an unknown field may hold any of them: its name is in the message.
-    const secret =
-      issue?.code === 'unrecognized_keys' || ['headers', 'basicAuth', 'tls'].includes(path[0] ?? '');
-    const value = secret ? '' : `, got ${describe(valueAt(input, path))}`;
-    throw invalid(`${path.join('.') || 'settings'} is invalid: ${issue?.message ?? 'unreadable'}${value}`);
+    throw invalid(describeIssue(parsed.error, input));
   }
   const settings = withLowerCaseNames(parsed.data as HookSettings);
   assertFits(target, settings);
   return settings;
+}
+
+/** What is wrong with settings, naming field and value, without secrets. */
+export function describeIssue({ issues }: z.ZodError, input: unknown): string {
+  const issue = issues[0];
+  const path = issue?.path.map(String) ?? [];
+  // A value under these is a secret, or holds one: its name is enough.
+  // What holds an unknown field may hold any of them: its name is in the message.
+  const secret =
+    issue?.code === 'unrecognized_keys' || ['headers', 'basicAuth', 'tls'].includes(path[0] ?? '');
+  const value = secret ? '' : `, got ${describe(valueAt(input, path))}`;
+  return `${path.join('.') || 'settings'} is invalid: ${issue?.message ?? 'unreadable'}${value}`;
 }
 
 function assertFits(target: HookTarget, settings: HookSettings): void {
@@ -178,12 +194,27 @@ function assertFits(target: HookTarget, settings: HookSettings): void {
     if (settings[name] && !oneObject)
       throw invalid(`${name} has no meaning for ${label}: it sends no single object`);
   }
-  if (settings.keys && settings.excludeKeys) throw invalid('keys and excludeKeys cannot both be given');
+  assertRequestSettings(settings);
   const filtered = settings.keys ? 'keys' : settings.excludeKeys ? 'excludeKeys' : undefined;
   if (filtered && settings.responseMode === 'replace') {
     throw invalid(`${filtered} cannot be combined with responseMode replace: keys not sent would be lost`);
   }
   if (filtered && target.kind === 'function') throw invalid(`${filtered} has no meaning for ${label}`);
+  for (const name of settings.forwardHeaders ?? []) {
+    if (credentialHeaders.test(name))
+      throw invalid(`forwardHeaders names ${name}: credentials are never forwarded`);
+  }
+}
+
+/** What requests of hooks and of subscriptions have in common. */
+export type RequestSettings = Pick<
+  HookSettings,
+  'where' | 'keys' | 'excludeKeys' | 'headers' | 'bearer' | 'basicAuth' | 'tls'
+>;
+
+/** Throws INVALID_HOOK that names field and value. */
+export function assertRequestSettings(settings: RequestSettings): void {
+  if (settings.keys && settings.excludeKeys) throw invalid('keys and excludeKeys cannot both be given');
   if (settings.where) {
     const filter = compileWhere(settings.where);
     if (filter.kind === 'invalid') throw invalid(`where is invalid: ${filter.detail}`);
@@ -192,15 +223,23 @@ function assertFits(target: HookTarget, settings: HookSettings): void {
     if (reservedHeaders.test(name))
       throw invalid(`headers.${name} is set by Parse Server or HTTP and cannot be given`);
   }
-  if (Object.keys(settings.headers ?? {}).length > 50) throw invalid('headers holds more than 50 names');
+  assertHeaderCount(settings.headers ?? {});
   assertCredentials(settings);
-  for (const name of settings.forwardHeaders ?? []) {
-    if (credentialHeaders.test(name))
-      throw invalid(`forwardHeaders names ${name}: credentials are never forwarded`);
-  }
 }
 
-function assertCredentials({ bearer, basicAuth, headers, tls }: HookSettings): void {
+/** Node's servers answer 431 above 16 KiB of headers in all, nginx above 8 KiB for one; signature and token come on top. */
+const maxOwnHeaders = 50;
+const maxOwnHeaderBytes = 8192;
+
+function assertHeaderCount(headers: Readonly<Record<string, string>>): void {
+  const all = Object.entries(headers);
+  if (all.length > maxOwnHeaders) throw invalid(`headers holds more than ${maxOwnHeaders} names`);
+  // One byte for each character: both are US-ASCII.
+  if (all.reduce((sum, [name, value]) => sum + name.length + value.length, 0) > maxOwnHeaderBytes)
+    throw invalid(`headers holds more than ${maxOwnHeaderBytes} bytes of names and values`);
+}
+
+function assertCredentials({ bearer, basicAuth, headers, tls }: RequestSettings): void {
   const authorizations = [bearer, basicAuth, headers?.authorization].filter(each => each !== undefined);
   if (authorizations.length > 1) {
     throw invalid('bearer, basicAuth and headers.authorization all set Authorization: only one can be given');
@@ -244,7 +283,9 @@ function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message.replace(/^error:[0-9A-F]+:/, '') : 'unreadable';
 }
 
-function withLowerCaseNames(settings: HookSettings): HookSettings {
+export function withLowerCaseNames<T extends Pick<HookSettings, 'headers' | 'forwardHeaders'>>(
+  settings: T,
+): T {
   const { headers, forwardHeaders } = settings;
   return {
     ...settings,
@@ -258,7 +299,7 @@ function withLowerCaseNames(settings: HookSettings): HookSettings {
 }
 
 /** `headers` are merged by name; a hidden value sent back keeps the secret that it stands for. */
-function mergeSetting(name: string, current: HookSettings, value: unknown): unknown {
+export function mergeSetting(name: string, current: RequestSettings, value: unknown): unknown {
   if (name === 'headers') return mergeHeaders(current.headers, value);
   if (name === 'basicAuth') return keepHidden(value, 'password', current.basicAuth?.password);
   if (name === 'tls') return keepHidden(value, 'key', current.tls?.key);
@@ -271,7 +312,7 @@ function keepHidden(value: unknown, field: string, secret: string | undefined): 
   return { ...value, [field]: secret };
 }
 
-function mergeHeaders(current: HookSettings['headers'], change: unknown): unknown {
+function mergeHeaders(current: RequestSettings['headers'], change: unknown): unknown {
   if (typeof change !== 'object' || change === null || Array.isArray(change)) return change;
   const merged = new Map(Object.entries(current ?? {}) as [string, unknown][]);
   for (const [givenName, value] of Object.entries(change)) {

@@ -23,19 +23,26 @@ export interface StoredState {
   readonly settings: readonly SettingRow[];
   /** The plugin's own signing keys, as the registry sealed them; undefined until there are any. */
   readonly keys: string | undefined;
+  /** What tells which encryption key all of this is under, as key-check.ts wrote it; undefined until anything is sealed. */
+  readonly keyCheck: string | undefined;
 }
 
 /** What may be written while the registration lock is held. */
 export interface HookWriter {
+  /** Everything at once; nobody changes it meanwhile. */
+  readAll(): Promise<Omit<StoredState, 'version'>>;
   readHooks(): Promise<readonly unknown[]>;
   readSetting(target: HookTarget): Promise<SettingRow | undefined>;
   /** Leaves exactly one row for the target. */
   writeHook(hook: Hook): Promise<void>;
   removeHook(target: RowName): Promise<void>;
-  writeSetting(target: HookTarget, settings: string): Promise<SettingRow>;
+  writeSetting(target: RowName, settings: string): Promise<SettingRow>;
   removeSetting(target: RowName): Promise<void>;
   readKeys(): Promise<string | undefined>;
   writeKeys(keys: string): Promise<void>;
+  removeKeys(): Promise<void>;
+  readKeyCheck(): Promise<string | undefined>;
+  writeKeyCheck(keyCheck: string): Promise<void>;
 }
 
 /** A server process that uses this database. */

@@ -38,6 +38,14 @@ export function hookKey(target: RowName): string {
     : `trigger/${target.className}/${target.triggerName}`;
 }
 
+/** The name that hookKey was given; undefined for any other text. */
+export function parseHookKey(key: string): RowName | undefined {
+  const [kind, first, second, ...more] = key.split('/');
+  if (!first || more.length > 0) return undefined;
+  if (kind === 'function' && second === undefined) return { kind, functionName: first };
+  return kind === 'trigger' && second ? { kind, className: first, triggerName: second } : undefined;
+}
+
 /** How messages name a hook: `beforeSave Puppy`, `function hello`. */
 export function hookLabel(target: RowName): string {
   return target.kind === 'function'

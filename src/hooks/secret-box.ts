@@ -1,4 +1,4 @@
-// Secrets at rest: AES-256-GCM under a key derived from the operator's encryption key. Knows no storage.
+// Secrets at rest: AES-256-GCM under keys derived from the operator's encryption keys. Knows no storage.
 import { createCipheriv, createDecipheriv, hkdfSync } from 'node:crypto';
 import { WebhookError } from '../errors';
 import type { Clock } from '../shared/clock';
@@ -12,6 +12,40 @@ export interface SecretBox {
   seal(plain: string, context: string): string;
   /** Throws BROKEN_SECRET when the key, the context or the text is not the one it was sealed with. */
   open(sealed: string, context: string): string;
+}
+
+/** Reads what was sealed, whichever of a server's keys it was sealed with. */
+export type SecretOpener = Pick<SecretBox, 'open'>;
+
+/** The boxes of one server: of its encryption key, and of the keys that were in use before. */
+export class SecretBoxes implements SecretOpener {
+  readonly current: SecretBox;
+  readonly #former: readonly SecretBox[];
+
+  constructor(current: SecretBox, former: readonly SecretBox[] = []) {
+    this.current = current;
+    this.#former = former;
+  }
+
+  /** Throws BROKEN_SECRET when no box opens it. */
+  open(sealed: string, context: string): string {
+    return (this.find(sealed, context) ?? this.current).open(sealed, context);
+  }
+
+  /** The box that it was sealed with. */
+  find(sealed: string, context: string): SecretBox | undefined {
+    return [this.current, ...this.#former].find(box => opens(box, sealed, context));
+  }
+}
+
+function opens(box: SecretBox, sealed: string, context: string): boolean {
+  try {
+    box.open(sealed, context);
+    return true;
+  } catch (error) {
+    if (error instanceof WebhookError) return false;
+    throw error;
+  }
 }
 
 /** `keyMaterial`: the `encryptionKey` option or the master key, any length; use 32 random bytes or more. */

@@ -2,9 +2,10 @@
 import { WebhookError } from '../errors';
 import { hookKey, hookLabel, parseRowName, type HookTarget } from './hook';
 import { describe, type HookSettings } from './hook-settings';
-import type { SettingRow, StoredState, StoreVersion } from './hook-store';
+import type { SettingRow, StoredState } from './hook-store';
 import { installHook, type BrokenSettings, type HookHealth, type InstalledHook } from './installed-hook';
-import type { SecretBox } from './secret-box';
+import { keyStateOf, otherKeyMessage, type KeyState } from './key-check';
+import type { SecretBoxes, SecretOpener } from './secret-box';
 import { openRecord, type HookRecord } from './stored-settings';
 import { parseHookRow } from './validate-hook';
 
@@ -20,13 +21,14 @@ export interface StoredHooks {
   readonly keys: string | undefined;
   /** Why the stored keys cannot be opened. */
   readonly keysError?: WebhookError;
-  readonly version: StoreVersion;
+  /** Which key of this server all of it is under. */
+  readonly keyState: KeyState;
   /** What an operator should know, a line each. */
   readonly problems: readonly string[];
 }
 
 export interface ReadParts {
-  readonly box: SecretBox;
+  readonly boxes: SecretBoxes;
   /** Plugin-wide defaults of hook settings. */
   readonly defaults: HookSettings;
   /** What was in force before: counts go on. */
@@ -36,7 +38,10 @@ export interface ReadParts {
 /** What the server's keys are sealed for. */
 export const keysPlace = 'signing keys';
 
-export function readStoredHooks(state: StoredState, { box, defaults, previous }: ReadParts): StoredHooks {
+export function readStoredHooks(
+  state: Omit<StoredState, 'version'>,
+  { boxes, defaults, previous }: ReadParts,
+): StoredHooks {
   const problems: string[] = [];
   const settingRows = new Map(state.settings.map(row => [row.key, row]));
   const installed = new Map<string, InstalledHook>();
@@ -53,7 +58,7 @@ export function readStoredHooks(state: StoredState, { box, defaults, previous }:
     const { hook } = parsed;
     const key = hookKey(hook.target);
     const stored = settingRows.get(key);
-    const record = readRecord(hook.target, stored, box);
+    const record = readRecord(hook.target, stored, boxes);
     if (record.broken)
       problems.push(`webhook ${hookLabel(hook.target)} rejects every call: ${record.broken.reason}`);
     // The last row wins where the built-in left several: it is the one the built-in would have called.
@@ -68,9 +73,11 @@ export function readStoredHooks(state: StoredState, { box, defaults, previous }:
       }),
     );
   }
-  const keys = openKeys(state.keys, box);
+  const keys = openKeys(state.keys, boxes);
   if (keys.keysError) problems.push(keys.keysError.message);
-  return { installed, unusable, version: state.version, problems, ...keys };
+  const keyState = keyStateOf(state.keyCheck, boxes);
+  if (keyState === 'foreign') problems.push(otherKeyMessage);
+  return { installed, unusable, keyState, problems, ...keys };
 }
 
 /** True when a secret of this hook, or of its settings, does not open with the key at hand. */
@@ -80,23 +87,24 @@ export function isUndecryptable({ broken }: InstalledHook): boolean {
 
 /**
  * True unless what is sealed was sealed with another key: what is written then could not be read by the other nodes.
- * Server keys that alone do not open are no such sign beside a secret that does: they were lost earlier, with their key.
+ * Databases of before the key check tell by what is in them. Server keys that alone do not open are no such sign beside a secret that does: they were lost earlier, with their key.
  */
-export function fitsKey({ installed, keysError }: StoredHooks): boolean {
+export function fitsKey({ installed, keysError, keyState }: StoredHooks): boolean {
+  if (keyState !== 'unset') return keyState !== 'foreign';
   const hooks = [...installed.values()];
   if (hooks.some(isUndecryptable)) return false;
   return keysError === undefined || hooks.some(({ secrets }) => secrets !== undefined);
 }
 
 /** Settings and secrets of a hook; without a row, the built-in's hooks have none. Throws as openRecord does. */
-export function openStored(target: HookTarget, row: SettingRow | undefined, box: SecretBox): HookRecord {
+export function openStored(target: HookTarget, row: SettingRow | undefined, box: SecretOpener): HookRecord {
   return row ? openRecord(target, row.settings, box) : { settings: {}, secrets: undefined };
 }
 
 function readRecord(
   target: HookTarget,
   row: SettingRow | undefined,
-  box: SecretBox,
+  box: SecretOpener,
 ): HookRecord & { readonly broken?: BrokenSettings } {
   try {
     return openStored(target, row, box);
@@ -107,7 +115,7 @@ function readRecord(
   }
 }
 
-function openKeys(sealed: string | undefined, box: SecretBox): Pick<StoredHooks, 'keys' | 'keysError'> {
+function openKeys(sealed: string | undefined, box: SecretOpener): Pick<StoredHooks, 'keys' | 'keysError'> {
   try {
     return { keys: sealed === undefined ? undefined : box.open(sealed, keysPlace) };
   } catch (error) {

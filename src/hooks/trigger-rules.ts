@@ -27,10 +27,15 @@ export function isTriggerName(value: unknown): value is TriggerName {
 export const refusedClasses: readonly string[] = ['_User', '_Installation'];
 
 /** Classes of this package; a hook on them could stop the registration of hooks. */
-export const ownClasses: readonly string[] = ['WebhookSetting', 'WebhookState'];
+export const ownClasses: readonly string[] = [
+  'WebhookSetting',
+  'WebhookState',
+  'WebhookSubscription',
+  'WebhookEventKey',
+];
 
 /** System classes whose objects go through triggers in parse-server 9 and may be listened to. */
-const hookableSystemClasses: readonly string[] = [
+export const hookableSystemClasses: readonly string[] = [
   '_Role',
   '_Session',
   '_Product',

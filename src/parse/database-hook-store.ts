@@ -9,7 +9,6 @@ import {
   isRowOf,
   parseRowName,
   type Hook,
-  type HookTarget,
   type RowName,
 } from '../hooks/hook';
 import type {
@@ -28,6 +27,8 @@ const hooksClass = '_Hooks';
 const settingClass = 'WebhookSetting';
 const stateClass = 'WebhookState';
 const stateId = 'registry';
+/** A row of its own in the state class, which says in `keys` what the encryption key is. */
+const keyCheckId = 'encryption-key';
 
 /** How long a registration may hold the lock before another node takes it over. Registrations take milliseconds. */
 export const lockLeaseMs = 10_000;
@@ -101,20 +102,25 @@ export class DatabaseHookStore implements HookStore {
     for (let reads = 1; ; reads++) {
       // The version first: a change between the reads is then seen as a change again, never missed.
       const version = await this.readVersion();
-      const [hooks, settings, keys] = await Promise.all([
-        this.readHooks(),
-        this.#database.find(settingClass, {}),
-        this.#readKeys(),
-      ]);
+      const content = await this.#readContent();
       const whole = version !== undefined && version === (await this.readVersion());
-      if (whole || reads === maxReads)
-        return { version, hooks, settings: settings.map(parseSettingRow), keys };
+      if (whole || reads === maxReads) return { version, ...content };
       await this.#pause(5 * reads);
     }
   }
 
-  async #readKeys(): Promise<string | undefined> {
-    const [state] = await this.#database.find(stateClass, { objectId: stateId }, { limit: 1 });
+  async #readContent(): Promise<Omit<StoredState, 'version'>> {
+    const [hooks, settings, keys, keyCheck] = await Promise.all([
+      this.readHooks(),
+      this.#database.find(settingClass, {}),
+      this.#readSealed(stateId),
+      this.#readSealed(keyCheckId),
+    ]);
+    return { hooks, settings: settings.map(parseSettingRow), keys, keyCheck };
+  }
+
+  async #readSealed(objectId: string): Promise<string | undefined> {
+    const [state] = await this.#database.find(stateClass, { objectId }, { limit: 1 });
     return typeof state?.keys === 'string' && state.keys !== '' ? state.keys : undefined;
   }
 
@@ -219,6 +225,7 @@ export class DatabaseHookStore implements HookStore {
       };
     };
     return {
+      readAll: () => this.#readContent(),
       readHooks: () => this.readHooks(),
       readSetting: async target => {
         const [row] = await this.#database.find(
@@ -230,15 +237,21 @@ export class DatabaseHookStore implements HookStore {
       },
       writeHook: held((hook: Hook) => this.#writeHook(hook)),
       removeHook: held((target: RowName) => this.#destroy(hooksClass, rowQuery(target))),
-      writeSetting: held((target: HookTarget, settings: string) => this.#writeSetting(target, settings)),
+      writeSetting: held((target: RowName, settings: string) => this.#writeSetting(target, settings)),
       removeSetting: held((target: RowName) =>
         this.#destroy(settingClass, { objectId: hookObjectId(target) }),
       ),
-      readKeys: () => this.#readKeys(),
-      writeKeys: held(async (keys: string) => {
-        await this.#database.update(stateClass, { objectId: stateId }, { keys });
-      }),
+      readKeys: () => this.#readSealed(stateId),
+      writeKeys: held((keys: string) => this.#writeSealed(stateId, keys)),
+      removeKeys: held(() => this.#writeSealed(stateId, '')),
+      readKeyCheck: () => this.#readSealed(keyCheckId),
+      writeKeyCheck: held((keyCheck: string) => this.#writeSealed(keyCheckId, keyCheck)),
     };
+  }
+
+  async #writeSealed(objectId: string, keys: string): Promise<void> {
+    if (await this.#matched({ objectId }, { keys })) return;
+    await this.#database.create(stateClass, { objectId, keys, ...this.#stamps() });
   }
 
   async #writeHook(hook: Hook): Promise<void> {
@@ -282,7 +295,7 @@ export class DatabaseHookStore implements HookStore {
     return settings.filter(row => !keys.has(textOf(row.hook))).map(row => textOf(row.objectId));
   }
 
-  async #writeSetting(target: HookTarget, settings: string): Promise<SettingRow> {
+  async #writeSetting(target: RowName, settings: string): Promise<SettingRow> {
     const objectId = hookObjectId(target);
     const stamps = this.#stamps();
     const [old] = await this.#database.find(settingClass, { objectId }, { limit: 1 });

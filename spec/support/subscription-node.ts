@@ -1,0 +1,72 @@
+// The subscriptions of one server process on a given storage, without Parse Server.
+import type { EndpointSender } from '../../src/events/endpoint';
+import type { InstalledSubscription } from '../../src/events/installed-subscription';
+import type { RegistrationLock } from '../../src/events/subscription-changes';
+import { CompiledMatcher } from '../../src/events/subscription-matcher';
+import { SubscriptionRegistry } from '../../src/events/subscription-registry';
+import type { SubscriptionStore } from '../../src/events/subscription-store';
+import { createSecretBox, SecretBoxes } from '../../src/hooks/secret-box';
+import type { Clock } from '../../src/shared/clock';
+import { systemClock } from '../../src/shared/clock';
+import { ManualClock } from './manual-clock';
+import { MemoryHookStore } from './memory-hook-store';
+import { MemorySubscriptionStore } from './memory-subscription-store';
+
+export interface SubscriptionNode {
+  readonly clock: ManualClock;
+  readonly registry: SubscriptionRegistry;
+  readonly matcher: CompiledMatcher;
+  readonly lines: string[];
+  /** Endpoints whose deliveries were cancelled. */
+  readonly cancelled: string[];
+}
+
+export interface NodeOptions<Store extends SubscriptionStore> {
+  readonly clock: ManualClock;
+  readonly store: Store;
+  readonly lock: RegistrationLock;
+  readonly encryptionKey?: string;
+  readonly previousKeys?: readonly string[];
+  readonly whyUnreachable?: (url: string) => string | undefined;
+  readonly senderOf?: (subscription: InstalledSubscription) => EndpointSender;
+}
+
+export function openSubscriptionNode<Store extends SubscriptionStore>(
+  options: NodeOptions<Store>,
+): SubscriptionNode & { readonly store: Store } {
+  const { clock, store, lock, encryptionKey = 'some key', previousKeys = [] } = options;
+  const lines: string[] = [];
+  const cancelled: string[] = [];
+  const log = (line: string): void => void lines.push(line);
+  const logger = { info: log, warn: log, error: log };
+  const boxClock: Clock = systemClock;
+  const registry = new SubscriptionRegistry({
+    store,
+    lock,
+    clock,
+    logger,
+    boxes: new SecretBoxes(
+      createSecretBox(encryptionKey, boxClock),
+      previousKeys.map(key => createSecretBox(key, boxClock)),
+    ),
+    whyUnreachable: options.whyUnreachable ?? (() => undefined),
+    completeKeys: async () => undefined,
+    senderOf:
+      options.senderOf ??
+      (() => {
+        throw new Error('nothing is sent here');
+      }),
+    cancelDeliveries: async endpoint => cancelled.push(endpoint),
+  });
+  const matcher = new CompiledMatcher({ registry, clock, logger });
+  return { clock, store, registry, matcher, lines, cancelled };
+}
+
+/** On storage in memory. */
+export function openMemoryNode(
+  options: Partial<NodeOptions<MemorySubscriptionStore>> = {},
+): ReturnType<typeof openSubscriptionNode<MemorySubscriptionStore>> {
+  const clock = options.clock ?? new ManualClock();
+  const store = options.store ?? new MemorySubscriptionStore(clock);
+  return openSubscriptionNode({ lock: new MemoryHookStore(clock), ...options, clock, store });
+}

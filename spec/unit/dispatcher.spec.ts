@@ -1,0 +1,366 @@
+// How a dispatcher holds on to its promises while its store fails, and how it shares and paces. A manual clock, a store
+// in memory that a test lets fail, and a client that answers when a test says so.
+import type { NewDelivery } from '../../src/events/delivery';
+import type { FinishedAttempt } from '../../src/events/delivery-store';
+import { InProcessDispatcher } from '../../src/events/dispatcher';
+import type { DispatcherOptions } from '../../src/events/dispatcher-options';
+import { MemoryDeliveryStore } from '../../src/events/memory-delivery-store';
+import type { ExchangeRequest, ExchangeResult } from '../../src/http/exchange';
+import { AttemptLedger, newDeliveries, RecordingLogger, TestEndpoints } from '../support/dispatching';
+import { ManualClock } from '../support/manual-clock';
+
+const settle = async (): Promise<void> => {
+  for (let turn = 0; turn < 20; turn++) await new Promise<void>(resolve => setImmediate(resolve));
+};
+
+class FailingStore extends MemoryDeliveryStore {
+  readonly fails = new Set<'finish' | 'claim' | 'renew' | 'release' | 'nextDueAt'>();
+  readonly hangs = new Set<'claim'>();
+  claims = 0;
+  renewals = 0;
+
+  #fail(call: 'finish' | 'claim' | 'renew' | 'release' | 'nextDueAt'): void {
+    if (this.fails.has(call)) throw new Error(`${call} is down`);
+  }
+
+  override async claim(request: Parameters<MemoryDeliveryStore['claim']>[0]) {
+    this.claims += 1;
+    if (this.hangs.has('claim')) return new Promise<never>(() => undefined);
+    this.#fail('claim');
+    return super.claim(request);
+  }
+
+  override async finish(finished: readonly FinishedAttempt[]) {
+    this.#fail('finish');
+    return super.finish(finished);
+  }
+
+  override async renew(owner: string, ids: readonly string[], expiresAt: number) {
+    this.renewals += 1;
+    this.#fail('renew');
+    return super.renew(owner, ids, expiresAt);
+  }
+}
+
+const ok: ExchangeResult = {
+  kind: 'reply',
+  status: 200,
+  headers: {},
+  body: Buffer.alloc(0),
+  durationMs: 1,
+  tries: 1,
+};
+
+const aborted: ExchangeResult = {
+  kind: 'failure',
+  failure: 'aborted',
+  phase: 'first-byte',
+  detail: 'stopped',
+  durationMs: 1,
+  tries: 1,
+};
+
+async function open(options: Partial<DispatcherOptions> = {}) {
+  const store = new FailingStore();
+  // Not behind the clock that names deliveries.
+  const clock = new ManualClock(Date.now() + 1000);
+  const logger = new RecordingLogger();
+  const endpoints = new TestEndpoints();
+  const ledger = new AttemptLedger();
+  const requests: { readonly request: ExchangeRequest; answer(result: ExchangeResult): Promise<void> }[] = [];
+  let answer: ((request: ExchangeRequest) => ExchangeResult) | undefined = () => ok;
+  const dispatcher = new InProcessDispatcher({
+    store,
+    endpoints,
+    client: {
+      exchange: request => {
+        if (answer) {
+          requests.push({ request, answer: settle });
+          return Promise.resolve(answer(request));
+        }
+        return new Promise(resolve => {
+          request.signal?.addEventListener('abort', () => resolve(aborted));
+          requests.push({
+            request,
+            answer: async result => {
+              resolve(result);
+              await settle();
+            },
+          });
+        });
+      },
+    },
+    clock,
+    logger,
+    node: 'node-a',
+    observer: ledger,
+    options,
+  });
+  await dispatcher.start();
+  await settle();
+  const advance = async (ms: number, steps = 1): Promise<void> => {
+    for (let step = 0; step < steps; step++) {
+      clock.advance(ms);
+      await settle();
+    }
+  };
+  const take = async (deliveries: readonly NewDelivery[]): Promise<void> => {
+    const lease = dispatcher.createLease();
+    await store.insert(deliveries, lease);
+    dispatcher.accept(deliveries, lease);
+    await settle();
+  };
+  const stop = async (): Promise<void> => {
+    const stopping = dispatcher.stop(100);
+    await settle();
+    await advance(100);
+    await advance(5000, 2);
+    await stopping;
+  };
+  return {
+    store,
+    clock,
+    logger,
+    endpoints,
+    ledger,
+    requests,
+    dispatcher,
+    advance,
+    take,
+    stop,
+    answerWith: (next: typeof answer) => (answer = next),
+  };
+}
+
+const lanesOf = (requests: readonly { readonly request: ExchangeRequest }[], lane: string): number =>
+  requests.filter(({ request }) => request.lane === lane).length;
+
+describe('a dispatcher', () => {
+  it('attempts once, and keeps the lease, while the store takes no attempts', async () => {
+    const { store, endpoints, take, advance, requests, ledger, clock, stop } = await open();
+    endpoints.set('one', {});
+    store.fails.add('finish');
+    const deliveries = newDeliveries(20, 'one');
+    await take(deliveries);
+    await advance(5000, 40);
+    expect(requests.length).toBe(20);
+    expect(ledger.ended).toEqual([]);
+    // Another node gets nothing, though the first lease is long over.
+    const lease = { owner: 'other', expiresAt: clock.now() + 60_000 };
+    expect(
+      await store.claim({ lease, now: clock.now(), limit: 100, limitPerEndpoint: 100, except: [] }),
+    ).toEqual([]);
+    store.fails.clear();
+    await advance(5000, 3);
+    expect(ledger.ended.length).toBe(20);
+    expect(requests.length).toBe(20);
+    expect((await store.countByState({})).succeeded).toBe(20);
+    await stop();
+  });
+
+  it('takes in only so much of an endpoint while nothing can be recorded', async () => {
+    const { store, endpoints, take, advance, requests, dispatcher, stop } = await open({
+      maxRowsPerEndpoint: 64,
+    });
+    endpoints.set('one', {});
+    store.fails.add('finish');
+    await take(newDeliveries(64, 'one'));
+    await store.insert(newDeliveries(500, 'one'), undefined);
+    await advance(1000, 20);
+    expect(requests.length).toBe(64);
+    expect(dispatcher.hasRoom('one')).toBe(false);
+    store.fails.clear();
+    await advance(1000, 40);
+    expect((await store.countByState({})).succeeded).toBe(564);
+    expect(requests.length).toBe(564);
+    await stop();
+  });
+
+  it('sends nothing under a lease that may have ended', async () => {
+    const { store, endpoints, take, advance, requests, answerWith, stop } = await open();
+    endpoints.set('one', { concurrency: 1, timeoutMs: 5000 });
+    answerWith(undefined);
+    await take(newDeliveries(3, 'one'));
+    expect(requests.length).toBe(1);
+    store.fails.add('renew');
+    store.fails.add('claim');
+    await advance(10_000, 6);
+    await requests[0]!.answer(ok);
+    await advance(1000, 10);
+    expect(requests.length).toBe(1);
+    store.fails.clear();
+    answerWith(() => ok);
+    await advance(5000, 4);
+    expect(requests.length).toBe(3);
+    await stop();
+  });
+
+  it('asks a failing store less and less often, and says so once', async () => {
+    const { store, advance, logger, stop } = await open();
+    store.fails.add('claim');
+    await advance(1000);
+    const before = store.claims;
+    await advance(1000, 60);
+    expect(store.claims - before).toBeLessThanOrEqual(16);
+    expect(logger.matching(/^error.*claimed/).length).toBe(1);
+    store.fails.clear();
+    await advance(1000, 10);
+    expect(logger.matching(/^info.*no longer so.*claimed/).length).toBe(1);
+    await stop();
+  });
+
+  it('goes on with what it is handed while a claim hangs, and claims again later', async () => {
+    const { store, endpoints, take, advance, requests, stop } = await open();
+    endpoints.set('one', {});
+    store.hangs.add('claim');
+    await advance(1000);
+    await take(newDeliveries(5, 'one'));
+    expect(requests.length).toBe(5);
+    store.hangs.clear();
+    await store.insert(newDeliveries(5, 'one'), undefined);
+    await advance(10_000, 4);
+    expect(requests.length).toBe(10);
+    await stop();
+  });
+
+  it('looks into the store no more than a few times a second when nothing is due', async () => {
+    const { store, advance, endpoints, take, stop } = await open();
+    endpoints.set('one', {});
+    await take(newDeliveries(1, 'one'));
+    const before = store.claims;
+    await advance(100, 100);
+    expect(store.claims - before).toBeLessThanOrEqual(12);
+    expect(store.renewals).toBe(0);
+    await stop();
+  });
+
+  it('shares what may be in flight among endpoints when it is scarce', async () => {
+    const { endpoints, take, requests, answerWith, stop } = await open({ maxInFlight: 20 });
+    for (const name of ['a', 'b', 'c']) endpoints.set(name, {});
+    answerWith(undefined);
+    await take(newDeliveries(50, 'a'));
+    // Alone it may have its own bound of 16.
+    expect(lanesOf(requests, 'a')).toBe(16);
+    await take([...newDeliveries(50, 'b'), ...newDeliveries(50, 'c')]);
+    expect(lanesOf(requests, 'b')).toBe(2);
+    expect(lanesOf(requests, 'c')).toBe(2);
+    // As places become free the others get them, up to their share.
+    for (let answered = 0; answered < 10; answered++) await requests[answered]!.answer(ok);
+    expect(lanesOf(requests, 'b')).toBeGreaterThanOrEqual(6);
+    expect(lanesOf(requests, 'c')).toBeGreaterThanOrEqual(6);
+    await stop();
+  });
+
+  it('sends fresh deliveries before retries, and lets retries have their turn', async () => {
+    const { store, endpoints, take, advance, requests, answerWith, clock, stop } = await open();
+    endpoints.set('one', { concurrency: 1, retry: { scheduleMs: [1000], jitter: 0 } });
+    answerWith(() => ({ ...ok, status: 400 }));
+    const retries = newDeliveries(3, 'one');
+    await take(retries);
+    answerWith(undefined);
+    await take(newDeliveries(1, 'one'));
+    await advance(2000, 2);
+    await take(newDeliveries(40, 'one'));
+    const sent = (): string[] =>
+      requests.slice(3).map(({ request }) => String(request.headers['webhook-id']));
+    for (let answered = 3; answered < 30; answered++) await requests[answered]!.answer(ok);
+    const places = retries.map(({ webhookId }) => sent().indexOf(webhookId));
+    expect(Math.min(...places)).toBeGreaterThan(1);
+    expect(Math.max(...places)).toBeLessThan(27);
+    expect(clock.now()).toBeGreaterThan(0);
+    await store.close();
+    await stop();
+  });
+
+  it('sends what a pause left behind at a bounded rate, and what is new at once', async () => {
+    const { store, endpoints, take, advance, requests, stop } = await open({ catchUpPerSecond: 10 });
+    endpoints.set('one', { isPaused: true });
+    await store.insert(newDeliveries(100, 'one'), undefined);
+    await advance(1000, 2);
+    expect(requests).toEqual([]);
+    endpoints.set('one', { isPaused: false });
+    await settle();
+    await advance(100, 20);
+    expect(requests.length).toBeGreaterThanOrEqual(15);
+    expect(requests.length).toBeLessThanOrEqual(40);
+    const before = requests.length;
+    const fresh = newDeliveries(10, 'one', { createdAt: Date.now() + 1_000_000 });
+    await take(fresh);
+    const ids = requests.slice(before).map(({ request }) => request.headers['webhook-id']);
+    expect(ids).toEqual(expect.arrayContaining(fresh.map(({ webhookId }) => webhookId)));
+    await advance(100, 120);
+    expect((await store.countByState({})).succeeded).toBe(110);
+    await stop();
+  });
+
+  it('leaves an endpoint that asked for its pause alone, and others not', async () => {
+    const { store, endpoints, take, advance, requests, answerWith, dispatcher, ledger, stop } = await open({
+      holdMs: 10_000,
+    });
+    endpoints.set('gone', { concurrency: 1 });
+    endpoints.set('good', {});
+    answerWith(({ lane }) => (lane === 'gone' ? { ...ok, status: 410 } : ok));
+    await take([...newDeliveries(10, 'gone'), ...newDeliveries(10, 'good')]);
+    await advance(100, 90);
+    expect(lanesOf(requests, 'gone')).toBe(1);
+    expect(lanesOf(requests, 'good')).toBe(10);
+    expect(dispatcher.hasRoom('gone')).toBe(false);
+    expect(ledger.of('gone')[0]?.outcome).toMatchObject({ pauses: true });
+    // Nobody paused it: it is asked again.
+    await advance(1000, 5);
+    expect(lanesOf(requests, 'gone')).toBeGreaterThan(1);
+    expect((await store.countByState({ endpoint: 'gone' })).pending).toBeGreaterThan(0);
+    await stop();
+  });
+
+  it('sends one probe at a time while a breaker is open', async () => {
+    const { endpoints, take, advance, requests, answerWith, stop } = await open({
+      breaker: { failuresToOpen: 3, failurePercent: 0, openMs: 1000 },
+    });
+    endpoints.set('one', { concurrency: 1, retry: { scheduleMs: [3_600_000], jitter: 0 } });
+    answerWith(() => ({ ...ok, status: 500 }));
+    await take(newDeliveries(100, 'one'));
+    expect(requests.length).toBe(3);
+    await advance(100, 50);
+    expect(requests.length).toBeGreaterThanOrEqual(5);
+    expect(requests.length).toBeLessThanOrEqual(8);
+    answerWith(() => ok);
+    await advance(100, 60);
+    expect(requests.length).toBe(100);
+    await stop();
+  });
+
+  it('does not suffer from an observer that throws', async () => {
+    const { endpoints, take, ledger, store, logger, stop } = await open();
+    endpoints.set('one', {});
+    ledger.attemptEnded = () => {
+      throw new Error('observer');
+    };
+    await take(newDeliveries(3, 'one'));
+    await settle();
+    expect((await store.countByState({})).succeeded).toBe(3);
+    expect(logger.matching(/observer/).length).toBe(3);
+    await stop();
+  });
+
+  it('takes nothing more once it is stopped, and gives back what comes', async () => {
+    const { endpoints, dispatcher, store, clock, stop } = await open();
+    endpoints.set('one', {});
+    await stop();
+    expect(dispatcher.hasRoom('one')).toBe(false);
+    const [late] = newDeliveries(1, 'one');
+    const lease = dispatcher.createLease();
+    await store.insert([late!], lease);
+    dispatcher.accept([late!], lease);
+    await settle();
+    const other = { owner: 'other', expiresAt: clock.now() + 1 };
+    const claimed = await store.claim({
+      lease: other,
+      now: clock.now(),
+      limit: 9,
+      limitPerEndpoint: 9,
+      except: [],
+    });
+    expect(claimed.map(({ id }) => id)).toEqual([late!.id]);
+  });
+});

@@ -1,0 +1,166 @@
+// The subscriptions in force: what changes make of storage, what is shown, and what is not worked out again.
+import { generateSecret } from '../../src/shared/secret-format';
+import { systemClock } from '../../src/shared/clock';
+import { openMemoryNode } from '../support/subscription-node';
+
+const fields = { name: 'orders', url: 'https://example.com/events', events: ['object.*'] };
+const create = async (more: Record<string, unknown> = {}) => {
+  const node = openMemoryNode();
+  const { view, secret } = await node.registry.create({ ...fields, ...more });
+  return { ...node, id: view.objectId, view, secret };
+};
+
+describe('a registry of subscriptions', () => {
+  it('shows a secret once, and stores and shows no secret in clear', async () => {
+    const { registry, store, id, secret, view } = await create({
+      headers: { 'x-key': 'header value' },
+      basicAuth: { username: 'me', password: 'pass word' },
+    });
+    expect(secret).toMatch(/^whsec_/);
+    expect(view).toMatchObject({
+      name: 'orders',
+      fields: {
+        url: fields.url,
+        headers: { 'x-key': '********' },
+        basicAuth: { username: 'me', password: '********' },
+        timeoutMs: 15_000,
+      },
+      health: { state: 'healthy', consecutiveFailures: 0 },
+      broken: undefined,
+    });
+    const seen = JSON.stringify([registry.list(), registry.find(id), [...store.rows.values()]]);
+    for (const text of [secret, 'header value', 'pass word']) expect(seen).not.toContain(text);
+  });
+
+  it('takes a given secret, and refuses a malformed one and one too short for a token', async () => {
+    const secret = generateSecret(systemClock);
+    expect((await create({ secret })).secret).toBe(secret);
+    await expect(create({ secret: 'secret' })).rejects.toMatchObject({ code: 'INVALID_SUBSCRIPTION' });
+    const short = `whsec_${Buffer.alloc(24).toString('base64')}`;
+    await expect(create({ secret: short, bearer: { algorithm: 'HS256' } })).rejects.toMatchObject({
+      code: 'INVALID_SUBSCRIPTION',
+    });
+  });
+
+  it('refuses a name that is taken', async () => {
+    const { registry } = await create();
+    await expect(registry.create({ ...fields, url: 'https://example.com/2' })).rejects.toMatchObject({
+      code: 'DUPLICATE_SUBSCRIPTION',
+      parseCode: 137,
+    });
+    expect(registry.find(registry.list()[0]?.objectId ?? '')?.fields.url).toBe(fields.url);
+  });
+
+  it('refuses an address that may not be called', async () => {
+    const { registry, store } = openMemoryNode({ whyUnreachable: () => 'it is private' });
+    await expect(registry.create(fields)).rejects.toThrow('url is refused: it is private');
+    expect(store.rows.size).toBe(0);
+  });
+
+  it('changes what is named, and never the name or the secret', async () => {
+    const { registry, id } = await create({ timeoutMs: 5 });
+    const view = await registry.update(id, { name: 'orders', description: 'new' });
+    expect(view.fields).toMatchObject({ timeoutMs: 5, description: 'new' });
+    await expect(registry.update(id, { name: 'other' })).rejects.toThrow('name cannot be changed');
+    await expect(registry.update(id, { secret: generateSecret(systemClock) })).rejects.toThrow(
+      'secret/rotate',
+    );
+    await expect(registry.update('nobody', {})).rejects.toMatchObject({ code: 'SUBSCRIPTION_NOT_FOUND' });
+  });
+
+  it('takes no credentials to another origin unless they are given anew', async () => {
+    const { registry, id } = await create({ headers: { 'x-key': 'value' } });
+    const elsewhere = 'https://elsewhere.example/events';
+    await expect(registry.update(id, { url: elsewhere })).rejects.toThrow(
+      /another origin, and headers\.x-key/,
+    );
+    await expect(registry.update(id, { url: elsewhere, headers: { 'x-key': '********' } })).rejects.toThrow(
+      'headers.x-key',
+    );
+    expect((await registry.update(id, { url: 'https://example.com/other' })).fields.url).toContain('/other');
+    const moved = await registry.update(id, { url: elsewhere, headers: { 'X-Key': 'another' } });
+    expect(moved.fields.url).toBe(elsewhere);
+  });
+
+  it('rotates the secret, and shows when the former one ends', async () => {
+    const { registry, clock, id, secret } = await create();
+    const rotated = await registry.rotateSecret(id, { graceMs: 1000 });
+    expect(rotated.secret).not.toBe(secret);
+    expect(rotated.view.oldSecretsExpireAt).toEqual([clock.now() + 1000]);
+    clock.advance(1000);
+    expect(registry.find(id)?.oldSecretsExpireAt).toEqual([]);
+    await expect(registry.rotateSecret(id, { secret: rotated.secret })).rejects.toMatchObject({
+      code: 'INVALID_SUBSCRIPTION',
+    });
+  });
+
+  it('is paused by active false and by pause, and resumed by active true and by resume', async () => {
+    const { registry, id } = await create();
+    const told: string[] = [];
+    registry.onPaused(({ view, reason }) => told.push(`${view.name} ${reason}`));
+    const paused = { health: { state: 'paused', pauseReason: 'operator' }, fields: { active: false } };
+    const awake = { health: { state: 'healthy', pauseReason: undefined }, fields: { active: true } };
+    expect(await registry.update(id, { active: false })).toMatchObject(paused);
+    expect(await registry.update(id, { active: true })).toMatchObject(awake);
+    expect(await registry.pause(id, 'operator')).toMatchObject(paused);
+    expect(await registry.pause(id, 'operator')).toMatchObject(paused);
+    expect(await registry.resume(id)).toMatchObject(awake);
+    expect(told).toEqual(['orders operator']);
+  });
+
+  it('does not resume what failed because another field is changed', async () => {
+    const { registry, id } = await create();
+    await registry.pause(id, 'failing');
+    expect(await registry.update(id, { description: 'x', active: true })).toMatchObject({
+      health: { state: 'paused', pauseReason: 'failing' },
+    });
+    expect((await registry.resume(id)).health.state).toBe('healthy');
+  });
+
+  it('gives dispatching an endpoint that changes with the subscription only', async () => {
+    const { registry, id } = await create({ retry: { scheduleMs: [1000] } });
+    const key = `subscription/${id}`;
+    const first = registry.endpoints.find(key);
+    expect(first).toMatchObject({
+      key,
+      label: 'subscription orders',
+      url: fields.url,
+      isPaused: false,
+      timeoutMs: 15_000,
+      concurrency: 16,
+      retry: { scheduleMs: [1000], jitter: 0.2 },
+    });
+    await registry.create({ ...fields, name: 'another' });
+    await registry.reload();
+    expect(registry.endpoints.find(key)).toBe(first);
+    await registry.update(id, { timeoutMs: 7 });
+    expect(registry.endpoints.find(key)?.timeoutMs).toBe(7);
+    expect(first?.timeoutMs).toBe(15_000);
+  });
+
+  it('cancels the deliveries of one that is removed', async () => {
+    const { registry, cancelled, id } = await create();
+    await registry.remove(id);
+    expect(cancelled).toEqual([`subscription/${id}`]);
+    expect(registry.endpoints.find(`subscription/${id}`)).toBeUndefined();
+    await expect(registry.remove(id)).rejects.toMatchObject({ code: 'SUBSCRIPTION_NOT_FOUND' });
+  });
+
+  it('reads again only when the version differs', async () => {
+    const { registry, store } = await create();
+    const { reads } = store;
+    await registry.refresh();
+    expect(store.reads).toBe(reads);
+  });
+
+  it('has a broken record written anew when all of it is given', async () => {
+    const { registry, store, id } = await create();
+    await store.writeSettings(id, 'garbage');
+    await registry.reload();
+    expect(registry.find(id)).toMatchObject({ broken: expect.stringContaining('not JSON'), fields: {} });
+    await expect(registry.update(id, { timeoutMs: 5 })).rejects.toThrow('secret must be given');
+    const { name: _name, ...rest } = fields;
+    const view = await registry.update(id, { ...rest, secret: generateSecret(systemClock) });
+    expect(view).toMatchObject({ broken: undefined, name: 'orders', fields: { url: fields.url } });
+  });
+});
