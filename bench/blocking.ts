@@ -1,183 +1,182 @@
-// Blocking hooks: the same save, delete and function call with no hook, the built-in webhooks and this plugin.
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { Client } from 'pg';
-import { startEmbeddedPostgres } from '../src/dev/embedded-postgres';
-import type { LoadRequest, LoadResult } from './load';
-import { summarise, type Sample, type Summary } from './measure';
-import { startProcess, type BenchProcess } from './processes';
+// Blocking hooks: the same save, delete and function call with no hook, the built-in webhooks and this package.
+import { cells, mainCell, smokeCells, type Cell } from './blocking-cells';
+import { measureLatencies, type LatencyResult } from './blocking-latency';
+import { measureBare, measureVariant, registerHooks, type Sample } from './blocking-round';
+import { medianOf } from './measure';
+import { compareProfiles } from './profile';
+import type { PartResult, Table, Target } from './report';
+import { profileServers, type BenchServer, type Scene } from './scene';
+import { variants, type Variant } from './server-protocol';
 
-const variants = ['none', 'built-in', 'plugin'] as const;
-type Variant = (typeof variants)[number];
-
-interface Running {
-  readonly process: BenchProcess;
-  readonly origin: string;
-  readonly appId: string;
+interface CellResult {
+  readonly cell: Cell;
+  readonly samples: Readonly<Record<Variant | 'bare', readonly Sample[]>>;
 }
 
-interface Scenario {
-  readonly name: string;
-  readonly className: string;
-  readonly concurrency: number;
-  readonly bodyBytes: number;
-  readonly delayMs: number;
-}
-
-export interface BlockingOptions {
-  readonly rounds: number;
-  readonly requests: number;
-  readonly scenarios?: readonly Scenario[];
-}
-
-export interface ScenarioResult {
-  readonly scenario: Scenario;
-  readonly variants: Readonly<Record<Variant, Summary>>;
-  readonly ratios: {
-    /** CPU that the hook adds to a request: plugin ÷ built-in. */
-    readonly addedCpu: number;
-    /** Requests per second with the plugin's hook ÷ without a hook; the same for the built-in. */
-    readonly throughput: number;
-    readonly builtInThroughput: number;
+export async function runBlocking(scene: Scene): Promise<PartResult> {
+  const { options } = scene;
+  const servers: BenchServer[] = [];
+  for (const variant of variants) servers.push(await scene.startServer(variant));
+  const chosen = cells.filter(
+    ({ name }) => scene.includes(name) && (!options.smoke || smokeCells.includes(name)),
+  );
+  const results: CellResult[] = [];
+  for (const cell of chosen) {
+    for (const server of servers) await registerHooks(scene, server, cell);
+    // What V8 has not compiled yet would be counted to the first cell.
+    if (results.length === 0 && !options.smoke) {
+      for (const server of servers) await measureVariant(scene, server, cell, { round: 0, requests: 1500 });
+    }
+    results.push(await runCell(scene, servers, cell));
+  }
+  const latencies = await measureLatencies(scene, servers);
+  const profiled = chosen.find(({ name }) => name === mainCell) ?? chosen[0];
+  const profileTables: Table[] = [];
+  if (profiled && options.profile !== undefined) {
+    const requests = options.requests * 10;
+    const paths = await profileServers(scene, servers, async server => {
+      await measureVariant(scene, server, profiled, { round: options.rounds + 1, requests });
+    });
+    const [none, ...others] = paths;
+    if (none !== undefined) {
+      for (const path of others) profileTables.push(compareProfiles({ none, with: path, requests }));
+    }
+  }
+  return {
+    part: 'blocking',
+    tables: [cpuTable(results), speedTable(results), latencyTable(latencies), ...profileTables],
+    targets: targetsOf(results, latencies),
+    skipped: scene.skipped,
+    samples: { cells: results, latencies },
   };
 }
 
-export const scenarios: readonly Scenario[] = [1, 16, 64]
-  .flatMap(concurrency =>
-    [200, 2000, 20_000].map(bodyBytes => ({
-      name: `save ${bodyBytes} B, concurrency ${concurrency}`,
-      className: `Save${bodyBytes}`,
-      concurrency,
-      bodyBytes,
-      delayMs: 0,
-    })),
-  )
-  .concat([
-    {
-      name: 'save 200 B, concurrency 16, receiver takes 20 ms',
-      className: 'Slow',
-      concurrency: 16,
-      bodyBytes: 200,
-      delayMs: 20,
-    },
-  ]);
-
-/** Runs every scenario in interleaved rounds. Throws when a ledger does not close: such a run is void. */
-export async function runBlocking(options: BlockingOptions): Promise<readonly ScenarioResult[]> {
-  const folder = mkdtempSync(join(tmpdir(), 'webhooks-bench-'));
-  const postgres = await startEmbeddedPostgres({ dataDirectory: folder });
-  const running: BenchProcess[] = [];
-  try {
-    const receiver = await startProcess('receiver.ts', {});
-    running.push(receiver);
-    const load = await startProcess('load.ts', {});
-    running.push(load);
-    const servers = {} as Record<Variant, Running>;
-    for (const variant of variants) {
-      const databaseURI = await createDatabase(postgres.uri, `bench_${variant.replace('-', '_')}`);
-      const server = await startProcess('server.ts', { VARIANT: variant, DATABASE_URI: databaseURI });
-      running.push(server);
-      servers[variant] = {
-        process: server,
-        origin: `http://127.0.0.1:${(server.ready as { port: number }).port}`,
-        appId: `bench-${variant}`,
-      };
-    }
-    const results: ScenarioResult[] = [];
-    for (const scenario of options.scenarios ?? scenarios) {
-      results.push(await runScenario(scenario, options, { servers, load, receiver }));
-    }
-    return results;
-  } finally {
-    for (const child of running.reverse()) await child.stop();
-    await postgres.stop();
-    rmSync(folder, { recursive: true, force: true });
-  }
-}
-
-async function runScenario(
-  scenario: Scenario,
-  options: BlockingOptions,
-  parts: { servers: Record<Variant, Running>; load: BenchProcess; receiver: BenchProcess },
-): Promise<ScenarioResult> {
-  const { servers, load, receiver } = parts;
-  const url = `http://127.0.0.1:${(receiver.ready as { port: number }).port}/?delay=${scenario.delayMs}`;
-  const samples: Record<Variant, Sample[]> = { none: [], 'built-in': [], plugin: [] };
-  for (const variant of ['built-in', 'plugin'] as const)
-    await register(servers[variant], scenario.className, url);
-  const request = (server: Running): LoadRequest => ({
-    origin: server.origin,
-    appId: server.appId,
-    method: 'POST',
-    paths: [`/parse/classes/${scenario.className}`],
-    body: JSON.stringify({ number: 1, text: 'x'.repeat(Math.max(1, scenario.bodyBytes - 40)) }),
-    requests: options.requests,
-    concurrency: scenario.concurrency,
-  });
+async function runCell(scene: Scene, servers: readonly BenchServer[], cell: Cell): Promise<CellResult> {
+  const { options } = scene;
+  scene.log(`blocking: ${cell.name}`);
+  const samples: Record<Variant | 'bare', Sample[]> = {
+    none: [],
+    'cloud-code': [],
+    'built-in': [],
+    'plugin-unsigned': [],
+    plugin: [],
+    bare: [],
+  };
+  const requests = Math.max(cell.concurrency, Math.round(options.requests * cell.share));
   // Round 0 warms up and is thrown away.
   for (let round = 0; round <= options.rounds; round++) {
-    for (const variant of variants) {
-      const server = servers[variant];
-      const callsBefore = (await receiver.ask<{ calls: number }>({})).calls;
-      const cpuBefore = (await server.process.ask<{ cpuUs: number }>({})).cpuUs;
-      const result = await load.ask<LoadResult>(request(server));
-      const cpuUs = (await server.process.ask<{ cpuUs: number }>({})).cpuUs - cpuBefore;
-      const calls = (await receiver.ask<{ calls: number }>({})).calls - callsBefore;
-      const expectedCalls = variant === 'none' ? 0 : options.requests;
-      if (
-        result.failed > 0 ||
-        calls !== expectedCalls ||
-        new Set(result.objectIds).size !== options.requests
-      ) {
-        throw new Error(
-          `void: ${scenario.name}, ${variant}: ${result.failed} failed, ${calls} of ${expectedCalls} calls`,
-        );
-      }
-      if (round === 0) continue;
-      samples[variant].push({
-        requestsPerSecond: (options.requests / result.elapsedMs) * 1000,
-        cpuPerRequestUs: cpuUs / options.requests,
-        p50Ms: result.p50Ms,
-        p99Ms: result.p99Ms,
-      });
+    for (const server of servers) {
+      const sample = await measureVariant(scene, server, cell, { round, requests });
+      if (round > 0) samples[server.variant].push(sample);
     }
+    const bare = await measureBare(scene, cell, { round, requests });
+    if (round > 0) samples.bare.push(bare);
   }
-  const none = summarise(samples.none);
-  const builtIn = summarise(samples['built-in']);
-  const plugin = summarise(samples.plugin);
+  return { cell, samples };
+}
+
+const cpuOf = (sample: Sample): number => sample.cpuPerRequestUs;
+const speedOf = (sample: Sample): number => sample.requestsPerSecond;
+
+/** CPU that a hook adds to a request, in microseconds. */
+function addedCpuUs({ samples }: CellResult, variant: Variant): number {
+  return medianOf(samples[variant], cpuOf) - medianOf(samples.none, cpuOf);
+}
+
+function addedCpuRatio(result: CellResult, variant: Variant): number {
+  return addedCpuUs(result, variant) / addedCpuUs(result, 'built-in');
+}
+
+function speedRatio({ samples }: CellResult, variant: Variant): number {
+  return medianOf(samples[variant], speedOf) / medianOf(samples.none, speedOf);
+}
+
+function cpuTable(results: readonly CellResult[]): Table {
   return {
-    scenario,
-    variants: { none, 'built-in': builtIn, plugin },
-    ratios: {
-      addedCpu:
-        (plugin.cpuPerRequestUs - none.cpuPerRequestUs) / (builtIn.cpuPerRequestUs - none.cpuPerRequestUs),
-      throughput: plugin.requestsPerSecond / none.requestsPerSecond,
-      builtInThroughput: builtIn.requestsPerSecond / none.requestsPerSecond,
-    },
+    title: 'CPU of the server process per request, µs (medians), and what the hook adds, ÷ built-in',
+    rows: results.map(result => ({
+      scenario: result.cell.name,
+      none: medianOf(result.samples.none, cpuOf),
+      'cloud code +': addedCpuUs(result, 'cloud-code'),
+      'built-in +': addedCpuUs(result, 'built-in'),
+      'unsigned +': addedCpuUs(result, 'plugin-unsigned'),
+      'plugin +': addedCpuUs(result, 'plugin'),
+      'bare POST': medianOf(result.samples.bare, cpuOf),
+      'unsigned ÷': addedCpuRatio(result, 'plugin-unsigned'),
+      'plugin ÷': addedCpuRatio(result, 'plugin'),
+    })),
   };
 }
 
-async function register(server: Running, className: string, url: string): Promise<void> {
-  const reply = await fetch(`${server.origin}/parse/hooks/triggers`, {
-    method: 'POST',
-    headers: {
-      'x-parse-application-id': server.appId,
-      'x-parse-master-key': 'bench',
-      'content-type': 'application/json',
-    },
-    body: JSON.stringify({ className, triggerName: 'beforeSave', url }),
-  });
-  const text = await reply.text();
-  if (reply.status !== 200 && !text.includes('already has trigger')) throw new Error(`hook refused: ${text}`);
+function speedTable(results: readonly CellResult[]): Table {
+  return {
+    title: 'requests per second (medians), and ÷ without a hook; p99 of plugin, ms',
+    rows: results.map(result => ({
+      scenario: result.cell.name,
+      'none /s': medianOf(result.samples.none, speedOf),
+      'built-in ÷': speedRatio(result, 'built-in'),
+      'unsigned ÷': speedRatio(result, 'plugin-unsigned'),
+      'plugin ÷': speedRatio(result, 'plugin'),
+      'bare POST /s': medianOf(result.samples.bare, speedOf),
+      'none p99': medianOf(result.samples.none, ({ latency }) => latency.p99Ms),
+      'plugin p99': medianOf(result.samples.plugin, ({ latency }) => latency.p99Ms),
+    })),
+  };
 }
 
-async function createDatabase(serverUri: string, name: string): Promise<string> {
-  const client = new Client({ connectionString: serverUri });
-  await client.connect();
-  await client.query(`CREATE DATABASE ${name}`);
-  await client.end();
-  const uri = new URL(serverUri);
-  uri.pathname = `/${name}`;
-  return uri.href;
+function latencyTable(results: readonly LatencyResult[]): Table {
+  return {
+    title:
+      'latency at half load, open loop, from the planned moment, ms (medians); added: beyond none and receiver',
+    rows: results.map(
+      ({ variant, delayMs, perSecond, p50Ms, p99Ms, receiverMs, addedP50Ms, addedP99Ms }) => ({
+        variant,
+        'receiver takes': delayMs,
+        'saves/s': perSecond,
+        p50: p50Ms,
+        p99: p99Ms,
+        'receiver’s own p50': receiverMs,
+        'added p50': addedP50Ms,
+        'added p99': addedP99Ms,
+      }),
+    ),
+  };
+}
+
+function targetsOf(results: readonly CellResult[], latencies: readonly LatencyResult[]): readonly Target[] {
+  const main = results.find(({ cell }) => cell.name === mainCell);
+  const saves = results.filter(({ cell }) => cell.operation === 'save' && cell.delayMs === 0);
+  const worst = (variant: Variant): number | undefined =>
+    saves.length === 0 ? undefined : Math.max(...saves.map(result => addedCpuRatio(result, variant)));
+  const latencyTargets = latencies
+    .filter(({ variant }) => variant === 'plugin')
+    .map(({ delayMs, addedP99Ms }) => ({
+      figure: `latency added over the receiver’s own, p99 in ms (receiver takes ${delayMs} ms)`,
+      comparison: '<' as const,
+      target: 5,
+      found: addedP99Ms,
+    }));
+  return [
+    {
+      figure: `CPU added, plugin ÷ built-in (${mainCell})`,
+      comparison: '<=',
+      target: 0.5,
+      found: main && addedCpuRatio(main, 'plugin'),
+    },
+    { figure: 'the same, worst save', comparison: '<=', target: 0.5, found: worst('plugin') },
+    {
+      figure: `CPU added without signature, plugin ÷ built-in (${mainCell})`,
+      comparison: '<=',
+      target: 0.35,
+      found: main && addedCpuRatio(main, 'plugin-unsigned'),
+    },
+    { figure: 'the same, worst save', comparison: '<=', target: 0.35, found: worst('plugin-unsigned') },
+    {
+      figure: `saves/s with a hook ÷ without (${mainCell})`,
+      comparison: '>=',
+      target: 0.8,
+      found: main && speedRatio(main, 'plugin'),
+    },
+    ...latencyTargets,
+  ];
 }

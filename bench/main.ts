@@ -1,35 +1,54 @@
-// `npm run bench` runs everything, `npm run bench -- blocking` one part. Prints a table and writes results.json.
-import { writeFileSync } from 'node:fs';
-import { cpus, totalmem } from 'node:os';
-import { join } from 'node:path';
-import { runBlocking, type ScenarioResult } from './blocking';
+// `npm run bench` runs everything, `npm run bench -- blocking` one part. Progress goes to stderr, tables to stdout.
+import { runBlocking } from './blocking';
+import { parseCommandLine, usage, type BenchOptions, type Part } from './command-line';
+import { runEvents } from './events';
+import { printPart, writeResults, type PartResult } from './report';
+import { runScale } from './scale';
+import { openScene, type Scene } from './scene';
 
-function print(results: readonly ScenarioResult[]): void {
-  const rows = results.map(({ scenario, variants, ratios }) => ({
-    scenario: scenario.name,
-    'none µs': Math.round(variants.none.cpuPerRequestUs),
-    'built-in µs': Math.round(variants['built-in'].cpuPerRequestUs),
-    'plugin µs': Math.round(variants.plugin.cpuPerRequestUs),
-    'added CPU, plugin ÷ built-in': ratios.addedCpu.toFixed(2),
-    'req/s, plugin ÷ none': ratios.throughput.toFixed(2),
-    'req/s, built-in ÷ none': ratios.builtInThroughput.toFixed(2),
-  }));
-  console.table(rows);
+function runPart(part: Part, scene: Scene): Promise<PartResult> {
+  switch (part) {
+    case 'blocking':
+      return runBlocking(scene);
+    case 'events':
+      return runEvents(scene);
+    case 'scale':
+      return runScale(scene);
+    default:
+      return part satisfies never;
+  }
 }
 
-async function main(): Promise<void> {
-  const [part = 'all'] = process.argv.slice(2);
-  if (part !== 'all' && part !== 'blocking') throw new Error(`unknown part ${part}: there is "blocking"`);
-  const method = { rounds: 5, requests: 600 };
-  const blocking = await runBlocking(method);
-  print(blocking);
-  const machine = {
-    cpus: cpus().length,
-    model: cpus()[0]?.model,
-    memoryBytes: totalmem(),
-    node: process.version,
-  };
-  writeFileSync(join(__dirname, 'results.json'), JSON.stringify({ machine, method, blocking }, null, 2));
+async function run(options: BenchOptions): Promise<void> {
+  const startedAt = new Date();
+  const results: PartResult[] = [];
+  let databases = {};
+  for (const part of options.parts) {
+    // Each part on processes of its own: one that is full of another's hooks and rows is another machine.
+    const scene = await openScene(options);
+    try {
+      databases = scene.databases.versions;
+      const result = await runPart(part, scene);
+      results.push(result);
+      printPart(result);
+    } finally {
+      await scene.close();
+    }
+  }
+  if (options.smoke) console.log('smoke run: the figures mean nothing');
+  console.log(`results: ${writeResults(options, { databases, startedAt }, results)}`);
 }
 
-void main();
+let options: BenchOptions | undefined;
+try {
+  options = parseCommandLine(process.argv.slice(2));
+} catch (error) {
+  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n${usage}\n`);
+  process.exitCode = 2;
+}
+if (options) {
+  run(options).catch((error: unknown) => {
+    process.stderr.write(`${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
+    process.exitCode = 1;
+  });
+}

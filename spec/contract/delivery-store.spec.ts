@@ -45,6 +45,7 @@ function newDelivery(fields: Partial<NewDelivery> = {}): NewDelivery {
     createdAt: noon,
     nextAttemptAt: noon,
     isTest: false,
+    depth: 1,
     ...fields,
   };
 }
@@ -197,7 +198,7 @@ function contract(setUp: () => Promise<TestStores>): void {
 
   describe('insert', () => {
     it('keeps every field', async () => {
-      const delivery = newDelivery({ nextAttemptAt: noon + 5, isTest: true });
+      const delivery = newDelivery({ nextAttemptAt: noon + 5, isTest: true, depth: 3 });
       await store.insert([delivery], undefined);
       expect(await store.get(delivery.id)).toEqual({
         delivery: {

@@ -24,6 +24,7 @@ function newDelivery(fields: Partial<NewDelivery> = {}): NewDelivery {
     createdAt: noon,
     nextAttemptAt: noon,
     isTest: false,
+    depth: 1,
     ...fields,
   };
 }

@@ -486,7 +486,10 @@ describeOnEachDatabase('signatures', database => {
     it.each([[{ key: 'rsa' }], [{}], [[]]])('refuse to rotate %j', async body => {
       expect(await parse.master('POST', '/webhooks/keys/rotate', { body })).toMatchObject({
         status: 400,
-        body: { code: 143, error: expect.stringMatching(/^key must be one of ed25519, RS256, ES256, got/) },
+        body: {
+          code: 143,
+          error: expect.stringMatching(/^(key must be one of ed25519, RS256, ES256, got|the body must be a)/),
+        },
       });
     });
 
@@ -604,7 +607,8 @@ describeOnEachDatabase('the secrets of declared hooks', database => {
       message: expect.stringContaining('function declared'),
     });
     printed.mockRestore();
-    const call = await callWith({ secret: secretOf(6) }, { encryptionKey: other });
+    const taken = { encryptionKey: other, encryptionKeyLost: true };
+    const call = await callWith({ secret: secretOf(6) }, taken);
     expect(isSignedWith(call, secretOf(6))).toBe(true);
   });
 });

@@ -1,7 +1,6 @@
 // GET, PATCH and DELETE of hooks with their settings, below the Parse mount path: /webhooks/hooks/...
 // Registration itself stays where Parse has it: POST /hooks/functions and /hooks/triggers.
 import { Router, type Request } from 'express';
-import { WebhookError } from '../errors';
 import {
   hookFields,
   hookKey,
@@ -14,14 +13,15 @@ import {
 import type { LaneReading } from './metrics';
 import { showSettings } from '../hooks/stored-settings';
 import type { InstalledHook } from '../hooks/installed-hook';
-import { unknownHook, type HookRegistry } from '../hooks/registry';
+import { unknownHook } from '../hooks/change-hook';
+import type { HookRegistry } from '../hooks/registry';
 import type { UnusableRow } from '../hooks/stored-hooks';
-import { describe } from '../hooks/hook-settings';
 import { parseFunctionTarget, parseTriggerTarget } from '../hooks/validate-hook';
 import { isJsonObject, type JsonObject } from '../shared/json';
-
-const defaultLimit = 100;
-const maxLimit = 1000;
+import { jsonBody, readBody, readQuery } from './api-parameters';
+import { functionPath, listHooks, triggerPath } from './hook-operations';
+import { cutList, type ListEntry } from './list-page';
+import { secretRotation } from './operation';
 
 export interface HookRoutesParts {
   readonly registry: HookRegistry;
@@ -34,14 +34,15 @@ export function createHookRoutes({ registry, laneOf }: HookRoutesParts): Router 
   const show = (hook: InstalledHook): JsonObject =>
     showHook(hook, laneOf(hook), registry.oldSecretEnds(hook));
 
-  router.get('/hooks', async (request, response) => {
+  router.get(listHooks.path, async (request, response) => {
+    const page = readQuery(listHooks.query, request);
     await registry.refresh();
-    response.json(page(request, listEntries(registry, show)));
+    response.json(cutList(listEntries(registry, show), page));
   });
 
   for (const { path, targetOf } of [
-    { path: '/hooks/functions/:functionName', targetOf: functionTarget },
-    { path: '/hooks/triggers/:className/:triggerName', targetOf: triggerTarget },
+    { path: functionPath, targetOf: functionTarget },
+    { path: triggerPath, targetOf: triggerTarget },
   ]) {
     router.get(path, async (request, response) => {
       await registry.refresh();
@@ -54,11 +55,14 @@ export function createHookRoutes({ registry, laneOf }: HookRoutesParts): Router 
     });
     router.patch(path, async (request, response) => {
       const target = targetOf(request);
-      const { url, ...settings } = bodyOf(request);
+      const { url, ...settings } = jsonBody(request);
       response.json(show(await registry.update(target, { ...(url !== undefined && { url }), settings })));
     });
     router.post(`${path}/secret/rotate`, async (request, response) => {
-      const { hook, secret } = await registry.rotateSecret(targetOf(request), rotationOf(request));
+      const { hook, secret } = await registry.rotateSecret(
+        targetOf(request),
+        readBody(secretRotation, request),
+      );
       response.status(201).json({ ...show(hook), secret });
     });
     router.delete(path, async (request, response) => {
@@ -113,82 +117,17 @@ function showUnusable({ row, reason }: UnusableRow): JsonObject {
   };
 }
 
-interface ListEntry {
-  /** Its place in the list: the order of rows in a table changes when one is updated. */
-  readonly place: string;
-  readonly shown: JsonObject;
-}
-
 function listEntries(
   registry: HookRegistry,
   show: (hook: InstalledHook) => JsonObject,
 ): readonly ListEntry[] {
-  const installed = registry.list().map(hook => ({ place: hook.key, shown: show(hook) }));
+  const installed = registry.list().map(hook => ({ place: hook.key, show: () => show(hook) }));
   // Several may have one name, or none.
   const refused = registry.unusableRows().map((each, at) => ({
     place: `unusable/${String(at).padStart(9, '0')}`,
-    shown: showUnusable(each),
+    show: () => showUnusable(each),
   }));
-  return [...installed, ...refused].sort((a, b) => (a.place < b.place ? -1 : 1));
-}
-
-/** `limit` (1..1000, default 100) and `cursor` (the `next` of the page before). Refuses other parameters by name. */
-function page(request: Request, entries: readonly ListEntry[]): JsonObject {
-  const { limit: givenLimit, cursor, ...others } = parametersOf(request);
-  const [unknown] = Object.keys(others);
-  if (unknown !== undefined) throw new WebhookError('INVALID_HOOK', `unknown parameter ${describe(unknown)}`);
-  const limit = givenLimit === undefined ? defaultLimit : limitOf(givenLimit);
-  const after = cursor === undefined ? '' : placeOf(cursor);
-  const rest = entries.filter(({ place }) => place > after);
-  const results = rest.slice(0, limit);
-  const last = results.at(-1);
-  return {
-    results: results.map(({ shown }) => shown),
-    ...(last && results.length < rest.length && { next: Buffer.from(last.place).toString('base64url') }),
-  };
-}
-
-function limitOf(given: unknown): number {
-  const limit = typeof given === 'string' && /^\d{1,9}$/.test(given) ? Number(given) : given;
-  if (typeof limit === 'number' && Number.isInteger(limit) && limit >= 1 && limit <= maxLimit) return limit;
-  throw new WebhookError(
-    'INVALID_HOOK',
-    `limit must be an integer in 1..${maxLimit}, got ${describe(given)}`,
-  );
-}
-
-function placeOf(cursor: unknown): string {
-  const place = typeof cursor === 'string' ? Buffer.from(cursor, 'base64url').toString() : '';
-  if (place !== '' && Buffer.from(place).toString('base64url') === cursor) return place;
-  throw new WebhookError(
-    'INVALID_HOOK',
-    `cursor must be the next of an earlier answer, got ${describe(cursor)}`,
-  );
-}
-
-/** Of the query, or of the body of an SDK, which sends a GET as POST with `_method`. */
-function parametersOf(request: Request): Readonly<Record<string, unknown>> {
-  const body: unknown = request.body;
-  return { ...(isJsonObject(body) && body), ...request.query };
-}
-
-function bodyOf(request: Request): Readonly<Record<string, unknown>> {
-  const body: unknown = request.body;
-  if (!isJsonObject(body)) throw new WebhookError('INVALID_HOOK', 'the body must be a JSON object');
-  return body;
-}
-
-function rotationOf(request: Request): { readonly secret?: string; readonly graceMs?: number } {
-  const { secret, graceMs, ...rest } = isJsonObject(request.body) ? request.body : {};
-  const unknown = Object.keys(rest)[0];
-  if (unknown !== undefined) throw new WebhookError('INVALID_HOOK', `unknown field ${describe(unknown)}`);
-  if (secret !== undefined && typeof secret !== 'string') {
-    throw new WebhookError('INVALID_HOOK', 'secret must be a string that begins with whsec_');
-  }
-  if (graceMs !== undefined && typeof graceMs !== 'number') {
-    throw new WebhookError('INVALID_HOOK', `graceMs must be a number, got ${describe(graceMs)}`);
-  }
-  return { ...(secret !== undefined && { secret }), ...(graceMs !== undefined && { graceMs }) };
+  return [...installed, ...refused];
 }
 
 function functionTarget(request: Request): HookTarget {

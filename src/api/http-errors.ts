@@ -1,10 +1,17 @@
 // How our own routes answer: Parse's manners, `{code, error}` with 4xx, and never a 5xx for what a caller did.
 import type { ErrorRequestHandler, Request, RequestHandler } from 'express';
 import { parseCodes, WebhookError, type ErrorCode } from '../errors';
+import { DeliveryStoreError } from '../events/delivery-store-error';
+import { describe } from '../hooks/hook-settings';
+import type { Logger } from '../shared/logger';
 
 const statusOf: Partial<Record<ErrorCode, number>> = {
   UNKNOWN_HOOK: 404,
   HOOK_NOT_FOUND: 404,
+  SUBSCRIPTION_NOT_FOUND: 404,
+  DELIVERY_NOT_FOUND: 404,
+  STORE_FULL: 503,
+  STORE_FAILED: 503,
   READ_ONLY: 403,
 };
 
@@ -37,9 +44,11 @@ export const notFound: RequestHandler = (request, response) => {
 };
 
 /** Answers our own errors and paths that cannot be read; passes on every other error. */
-export const answerError: ErrorRequestHandler = (error: unknown, _request, response, next) => {
+export const answerError: ErrorRequestHandler = (error: unknown, request, response, next) => {
   if (response.headersSent) {
     next(error);
+  } else if (error instanceof DeliveryStoreError) {
+    answerError(asWebhookError(error), request, response, next);
   } else if (error instanceof WebhookError) {
     response.status(statusOf[error.code] ?? 400).json({ code: error.parseCode, error: error.message });
   } else if (isUndecodablePath(error)) {
@@ -50,12 +59,42 @@ export const answerError: ErrorRequestHandler = (error: unknown, _request, respo
   }
 };
 
-/** The end of a router that has no Parse Server behind it: nothing of the error gets out, and no page of express's. */
-export const answerInternalError: ErrorRequestHandler = (error: unknown, _request, response, next) => {
-  // Express then closes the connection: half an answer must not look whole.
-  if (response.headersSent) next(error);
-  else response.status(500).json({ code: parseCodes.scriptFailed, error: 'internal error' });
-};
+/** What a caller brought about, and what passes by itself; ids of ours that repeat are neither. */
+function asWebhookError(error: DeliveryStoreError): Error {
+  switch (error.fault) {
+    case 'invalid':
+    case 'invalid-cursor':
+      return new WebhookError('INVALID_REQUEST', error.message, { cause: error });
+    case 'full':
+      return new WebhookError('STORE_FULL', error.message, { cause: error });
+    case 'repeated-id':
+      return new Error(error.message, { cause: error });
+    default:
+      return error.fault satisfies never;
+  }
+}
+
+/**
+ * The end of a router that has no Parse Server behind it: nothing of the error gets out, and no page of express's. The log
+ * gets what it is and where it was thrown.
+ */
+export function createInternalErrorAnswer(logger: Logger): ErrorRequestHandler {
+  return (error: unknown, request, response, next) => {
+    logger.error(
+      `webhooks: ${request.method} ${describe(request.path)} of the public router failed: ${describeError(error)}`,
+    );
+    // Express then closes the connection: half an answer must not look whole.
+    if (response.headersSent) next(error);
+    else response.status(500).json({ code: parseCodes.scriptFailed, error: 'internal error' });
+  };
+}
+
+/** Name and first place of the stack. Not the message: JSON.parse, for one, quotes what it read, and that may be keys. */
+function describeError(error: unknown): string {
+  if (!(error instanceof Error)) return typeof error;
+  const place = /^ +(at .*)$/m.exec((error.stack ?? '').replace(error.message, ''))?.[1];
+  return place === undefined ? error.name : `${error.name} ${place}`;
+}
 
 /** What decodeURIComponent throws; express gives it to error handlers when a parameter cannot be decoded. */
 function isUndecodablePath(error: unknown): boolean {

@@ -1,62 +1,83 @@
 // Everything under /webhooks below the Parse mount path: master key in, JSON out.
 import { Router, type RequestHandler } from 'express';
-import { WebhookError } from '../errors';
-import { describe } from '../hooks/hook-settings';
-import { isJsonObject } from '../shared/json';
-import { answerError, notFound, requireMasterKey } from './http-errors';
+import type { JsonObject } from '../shared/json';
+import { readBody } from './api-parameters';
+import { deliveryOperations } from './delivery-operations';
+import { createDeliveryRoutes, type DeliveryRoutesParts } from './delivery-routes';
+import { eventOperations } from './event-operations';
+import { createEventRoutes, type EventRoutesParts } from './event-routes';
+import { hookOperations } from './hook-operations';
 import { createHookRoutes, type HookRoutesParts } from './hook-routes';
+import { answerError, notFound, requireMasterKey } from './http-errors';
+import { describeApi, describeSelf } from './openapi';
+import { mountOperation, type Operation } from './operation';
+import { rotateServerKey, serverOperations, type RotatableKey } from './server-operations';
 import { createKeyRoutes, createStatusRoutes, type ServerRoutesParts } from './server-routes';
+import { statsOperations } from './stats-operations';
+import { createStatsRoutes } from './stats-routes';
+import { subscriptionOperations } from './subscription-operations';
+import { createSubscriptionRoutes, type SubscriptionRoutesParts } from './subscription-routes';
 
-const rotatableKeys = ['ed25519', 'RS256', 'ES256'] as const;
-export type RotatableKey = (typeof rotatableKeys)[number];
+/** Subscriptions, deliveries and custom events. */
+export interface EventsApiParts extends SubscriptionRoutesParts, DeliveryRoutesParts, EventRoutesParts {}
 
 export interface ManagementApiParts extends HookRoutesParts, ServerRoutesParts {
   /** Adds a key of the kind; `revokeOthers` drops those there were at once. */
   readonly rotateKey: (key: RotatableKey, how: { readonly revokeOthers: boolean }) => Promise<void>;
-}
-
-interface Rotation {
-  readonly key: RotatableKey;
-  readonly revokeOthers: boolean;
-}
-
-function parseRotation(body: unknown): Rotation {
-  const { key: given, revokeOthers = false, ...others } = isJsonObject(body) ? body : {};
-  const key = rotatableKeys.find(each => each === given);
-  if (!key) throw invalid(`key must be one of ${rotatableKeys.join(', ')}, got ${describe(given)}`);
-  if (typeof revokeOthers !== 'boolean') {
-    throw invalid(`revokeOthers must be true or false, got ${describe(revokeOthers)}`);
-  }
-  // A misspelt revokeOthers must not pass for a rotation that revokes nothing.
-  const [unknown] = Object.keys(others);
-  if (unknown !== undefined) {
-    throw invalid(`the body must have no field ${describe(unknown)}`);
-  }
-  return { key, revokeOthers };
-}
-
-function invalid(message: string): WebhookError {
-  return new WebhookError('INVALID_HOOK', message);
+  /** Without them there are no routes of events. */
+  readonly events?: EventsApiParts;
 }
 
 /** A handler that answers /webhooks/... and passes on everything else. */
 export function createManagementApi(parts: ManagementApiParts): RequestHandler {
+  const { events } = parts;
   const router = Router({ caseSensitive: true });
-  const keys = Router();
-  keys.post('/keys/rotate', async (request, response) => {
-    const { key, revokeOthers } = parseRotation(request.body);
-    await parts.rotateKey(key, { revokeOthers });
-    response.status(201).json({});
-  });
   router.use(
     '/webhooks',
     requireMasterKey,
     createHookRoutes(parts),
     createKeyRoutes(parts),
     createStatusRoutes(parts, requireMasterKey),
-    keys,
+    createServerKeyRoutes(parts),
+    ...(events ? createEventsApi(events) : []),
+    createSelfDescription([
+      ...hookOperations,
+      ...serverOperations,
+      ...(events
+        ? [...subscriptionOperations, ...deliveryOperations, ...statsOperations, ...eventOperations]
+        : []),
+    ]),
     notFound,
     answerError,
   );
+  return router;
+}
+
+function createEventsApi(events: EventsApiParts): readonly RequestHandler[] {
+  return [
+    createSubscriptionRoutes(events),
+    createDeliveryRoutes(events),
+    createStatsRoutes(events),
+    createEventRoutes(events),
+  ];
+}
+
+function createServerKeyRoutes({ rotateKey }: Pick<ManagementApiParts, 'rotateKey'>): Router {
+  const router = Router();
+  mountOperation(router, rotateServerKey, async request => {
+    const { key, revokeOthers } = readBody(rotateServerKey.body, request);
+    await rotateKey(key, { revokeOthers });
+    return { status: 201, body: {} };
+  });
+  return router;
+}
+
+function createSelfDescription(operations: readonly Operation[]): Router {
+  let document: JsonObject | undefined;
+  const router = Router();
+  mountOperation(router, describeSelf, async () => {
+    document ??= describeApi([...operations, describeSelf]);
+    return { body: document };
+  });
   return router;
 }

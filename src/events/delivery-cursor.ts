@@ -16,7 +16,9 @@ export function parseCursor(text: string): PageEnd {
   const keys = parseJson(Buffer.from(text, 'base64url').toString());
   if (Array.isArray(keys) && keys.length === 2) {
     const [createdAt, id] = keys as readonly unknown[];
-    if (Number.isSafeInteger(createdAt) && typeof createdAt === 'number' && typeof id === 'string') {
+    // No id has other characters, and of those some are refused by databases.
+    const isId = typeof id === 'string' && /^[\x20-\x7e]+$/.test(id);
+    if (Number.isSafeInteger(createdAt) && typeof createdAt === 'number' && isId) {
       return { createdAt, id };
     }
   }

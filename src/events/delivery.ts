@@ -35,6 +35,8 @@ export interface NewDelivery {
   readonly nextAttemptAt: number;
   /** A sample event that an operator sent. */
   readonly isTest: boolean;
+  /** How many webhooks led to it: 1 for a change by a client. Sent in the depth header. */
+  readonly depth: number;
 }
 
 /** The part of a delivery that changes with every attempt. */

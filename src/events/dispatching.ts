@@ -32,6 +32,11 @@ export interface Dispatcher {
   hasRoom(endpoint: EndpointKey): boolean;
   /** Takes what was just inserted under a lease of createLease(). */
   accept(deliveries: readonly NewDelivery[], lease: Lease): void;
+  /**
+   * Takes those of them that lie in the store under a lease of createLease(): their insert failed or had no answer, and
+   * took effect all the same. Never fails; what cannot be had now is claimed when the lease has ended.
+   */
+  adopt(deliveries: readonly NewDelivery[]): Promise<void>;
   /** A queue says that these may be due. Those whose lane is full, and those that another node has, are left alone. */
   acceptIds(refs: readonly DeliveryRef[]): Promise<void>;
   /** Something may be due: look soon. */

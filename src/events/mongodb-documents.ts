@@ -50,6 +50,7 @@ export interface DeliveryDocument {
   readonly body: string;
   readonly createdAt: number;
   readonly isTest: boolean;
+  readonly depth: number;
   readonly state: DeliveryState;
   readonly attemptCount: number;
   readonly attemptsBeforeReplay: number;
@@ -102,6 +103,7 @@ export function toSummary(document: Omit<DeliveryDocument, 'body' | 'attempts'>)
     objectId: document.objectId,
     createdAt: document.createdAt,
     isTest: document.isTest,
+    depth: document.depth,
     state: document.state,
     attemptCount: document.attemptCount,
     attemptsBeforeReplay: document.attemptsBeforeReplay,

@@ -38,6 +38,7 @@ const migrations: readonly (readonly string[])[] = [
       object_id text COLLATE "C",
       created_at bigint NOT NULL,
       is_test boolean NOT NULL,
+      depth integer NOT NULL,
       state text COLLATE "C" NOT NULL CHECK (state IN ('pending', 'succeeded', 'exhausted', 'cancelled')),
       attempt_count integer NOT NULL,
       attempts_before_replay integer NOT NULL,

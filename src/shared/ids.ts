@@ -5,13 +5,23 @@ const alphabet = '0123456789ABCDEFGHJKMNPQRSTVWXYZ';
 
 /** `msg_` and 26 Crockford base-32 characters: 48 bits of time, 80 of randomness (a ULID), so ids sort by time. */
 export function createMessageId(clock: Clock): string {
-  let time = clock.now();
+  return formatId('msg_', clock.now(), clock.randomBytes(16));
+}
+
+/** `dlv_` and a ULID. */
+export function createDeliveryId(clock: Clock): string {
+  return formatId('dlv_', clock.now(), clock.randomBytes(16));
+}
+
+/** `atMs`: milliseconds since 1970. 5 bits of each of the 16 `bytes` are used. */
+export function formatId(prefix: string, atMs: number, bytes: Buffer): string {
+  let time = atMs;
   const head = new Array<string>(10);
   for (let i = 9; i >= 0; i--) {
     head[i] = alphabet.charAt(time % 32);
     time = Math.floor(time / 32);
   }
   let tail = '';
-  for (const byte of clock.randomBytes(16)) tail += alphabet.charAt(byte & 31);
-  return `msg_${head.join('')}${tail}`;
+  for (const byte of bytes) tail += alphabet.charAt(byte & 31);
+  return `${prefix}${head.join('')}${tail}`;
 }

@@ -3,6 +3,9 @@ import { version } from '../shared/version';
 
 export const depthHeader = 'x-parse-webhook-depth';
 
+/** Nothing deeper than this is sent: a receiver's writes would call it for ever. */
+export const maxDepth = 5;
+
 const userAgent = `parse-server-webhooks/${version}`;
 
 export interface HeaderInput {

@@ -1,0 +1,144 @@
+// What a save costs its client and the server when somebody hears of it: at half load, by an open loop.
+import {
+  listenByHook,
+  listenBySubscriptions,
+  listenToNobody,
+  measureSaves,
+  type Listener,
+  type SaveSample,
+} from './events-scene';
+import { medianOf } from './measure';
+import type { Table, Target } from './report';
+import type { BenchServer, Scene } from './scene';
+
+interface SavesResult {
+  readonly delayMs: number;
+  readonly perSecond: number;
+  readonly variants: readonly { readonly name: string; readonly samples: readonly SaveSample[] }[];
+}
+
+export interface SavesReport {
+  readonly tables: readonly Table[];
+  readonly targets: readonly Target[];
+  readonly samples: readonly SavesResult[];
+}
+
+const slotSeconds = 2;
+const manySubscriptions = 20;
+
+export async function measureEventSaves(scene: Scene): Promise<SavesReport> {
+  const servers = {
+    none: await scene.startServer('none'),
+    builtIn: await scene.startServer('built-in'),
+    plugin: await scene.startServer('plugin'),
+  };
+  const results: SavesResult[] = [];
+  for (const delayMs of scene.options.smoke ? [0] : [0, 100, 1000]) {
+    if (scene.includes(`saves, endpoint takes ${delayMs} ms`)) {
+      results.push(await measureDelay(scene, servers, delayMs));
+    }
+  }
+  await scene.stopServers(Object.values(servers));
+  return { tables: [tableOf(results)], targets: targetsOf(results), samples: results };
+}
+
+async function measureDelay(
+  scene: Scene,
+  servers: Readonly<Record<'none' | 'builtIn' | 'plugin', BenchServer>>,
+  delayMs: number,
+): Promise<SavesResult> {
+  const { options } = scene;
+  const className = `Event${delayMs}`;
+  const listeners: Listener[] = [
+    listenToNobody(servers.none, className),
+    await listenByHook(scene, servers.builtIn, { className, delayMs }),
+  ];
+  for (const count of [1, options.smoke ? 2 : manySubscriptions]) {
+    const wanted = { className: `${className}By${count}`, delayMs, count };
+    const listener = await listenBySubscriptions(scene, servers.plugin, wanted);
+    if (listener) listeners.push(listener);
+    else scene.skip(`saves with ${count} subscriptions`, 'this version has no subscriptions');
+  }
+  const perSecond = await findHalfLoad(scene, listeners);
+  scene.log(`events: saves, endpoint takes ${delayMs} ms: ${perSecond} saves per second`);
+  const samples = new Map<Listener, SaveSample[]>(listeners.map(listener => [listener, []]));
+  for (let round = 0; round <= options.rounds; round++) {
+    for (const listener of listeners) {
+      const pace = { kind: 'open', perSecond, seed: round } as const;
+      const requests = options.smoke ? 20 : perSecond * slotSeconds;
+      const sample = await measureSaves(scene, listener, { round, requests, pace });
+      if (round > 0) samples.get(listener)?.push(sample);
+    }
+  }
+  return {
+    delayMs,
+    perSecond,
+    variants: [...samples].map(([{ name }, ofListener]) => ({ name, samples: ofListener })),
+  };
+}
+
+/** Half of what the slowest of them takes at concurrency 16. */
+async function findHalfLoad(scene: Scene, listeners: readonly Listener[]): Promise<number> {
+  const capacities: number[] = [];
+  for (const listener of listeners) {
+    const pace = { kind: 'closed', concurrency: 16 } as const;
+    const requests = scene.options.smoke ? 16 : 300;
+    for (const round of [-2, -1]) {
+      const { savesPerSecond } = await measureSaves(scene, listener, { round, requests, pace });
+      if (round === -1) capacities.push(savesPerSecond);
+    }
+  }
+  return Math.max(1, Math.floor(Math.min(...capacities) / 2));
+}
+
+const p50Of = ({ load }: SaveSample): number => load.latency.p50Ms;
+const cpuOf = ({ cpuPerSaveUs }: SaveSample): number => cpuPerSaveUs;
+const firstByteOf = ({ calls }: SaveSample): number => calls.firstByte.p99Ms;
+
+function samplesOf(result: SavesResult | undefined, name: string): readonly SaveSample[] {
+  return result?.variants.find(variant => variant.name === name)?.samples ?? [];
+}
+
+function tableOf(results: readonly SavesResult[]): Table {
+  return {
+    title: 'saves at half load, open loop (medians); first byte: from the planned moment of the save',
+    rows: results.flatMap(result =>
+      result.variants.map(({ name, samples }) => ({
+        'endpoint takes, ms': result.delayMs,
+        heard: name,
+        'saves/s': result.perSecond,
+        'p50 ms': medianOf(samples, p50Of),
+        'p99 ms': medianOf(samples, ({ load }) => load.latency.p99Ms),
+        'p50 ÷ none': medianOf(samples, p50Of) / medianOf(samplesOf(result, 'none'), p50Of),
+        'CPU per save µs': medianOf(samples, cpuOf),
+        'first byte p99 ms': medianOf(samples, firstByteOf),
+      })),
+    ),
+  };
+}
+
+function targetsOf(results: readonly SavesResult[]): readonly Target[] {
+  const slow = results.find(({ delayMs }) => delayMs === 1000);
+  const quick = results.find(({ delayMs }) => delayMs === 0);
+  const noneCpu = medianOf(samplesOf(quick, 'none'), cpuOf);
+  return [
+    {
+      figure: 'save p50 with a subscription to a 1 s endpoint ÷ without',
+      comparison: '<=',
+      target: 1.15,
+      found: medianOf(samplesOf(slow, 'one subscription'), p50Of) / medianOf(samplesOf(slow, 'none'), p50Of),
+    },
+    {
+      figure: 'CPU added by one subscription, delivery included ÷ CPU of the save',
+      comparison: '<=',
+      target: 0.5,
+      found: (medianOf(samplesOf(quick, 'one subscription'), cpuOf) - noneCpu) / noneCpu,
+    },
+    {
+      figure: 'save to first byte at half load, p99 in ms',
+      comparison: '<',
+      target: 100,
+      found: medianOf(samplesOf(quick, 'one subscription'), firstByteOf),
+    },
+  ];
+}

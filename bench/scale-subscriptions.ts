@@ -1,0 +1,95 @@
+// What a save costs while others subscribe to other classes.
+import { listenToNobody, measureSaves, type SaveSample } from './events-scene';
+import { medianOf } from './measure';
+import { createSubscription } from './parse-client';
+import { receiverUrl } from './receiver-protocol';
+import type { Table, Target } from './report';
+import type { BenchServer, Scene } from './scene';
+
+interface Crowd {
+  readonly subscriptions: number;
+  readonly server: BenchServer;
+  readonly samples: SaveSample[];
+}
+
+export interface CrowdReport {
+  readonly tables: readonly Table[];
+  readonly targets: readonly Target[];
+  readonly samples: unknown;
+}
+
+const classes = 1000;
+/** Creating one subscription over the API may cost the more the more there are: it ends here with what there is. */
+const creationBudgetMs = 240_000;
+
+export async function measureCrowd(scene: Scene): Promise<CrowdReport> {
+  const { options } = scene;
+  const sizes = options.smoke ? [0, 20] : [0, 1000, 10_000];
+  const crowds: Crowd[] = [];
+  for (const wanted of sizes) {
+    const server = await scene.startServer('plugin');
+    const subscriptions = await subscribe(scene, server, wanted);
+    if (wanted > 0 && subscriptions === 0) {
+      scene.skip(`saves with ${wanted} subscriptions on other classes`, 'this version has no subscriptions');
+      await scene.stopServers([server]);
+    } else crowds.push({ subscriptions, server, samples: [] });
+  }
+  const requests = options.smoke ? 20 : options.requests * 2;
+  for (let round = 0; round <= options.rounds; round++) {
+    for (const { server, samples } of crowds) {
+      const pace = { kind: 'closed', concurrency: 16 } as const;
+      const listener = listenToNobody(server, 'Alone');
+      const sample = await measureSaves(scene, listener, { round, requests, pace });
+      if (round > 0) samples.push(sample);
+    }
+  }
+  await scene.stopServers(crowds.map(({ server }) => server));
+  const alone = crowds[0];
+  const most = crowds.length > 1 ? crowds.at(-1) : undefined;
+  return {
+    tables: [
+      {
+        title: `a save by subscriptions on ${classes} other classes (medians)`,
+        rows: crowds.map(({ subscriptions, samples }) => ({
+          subscriptions,
+          'CPU per save µs': medianOf(samples, cpuOf),
+          'CPU ÷ none': medianOf(samples, cpuOf) / medianOf(alone?.samples ?? [], cpuOf),
+          'saves/s': medianOf(samples, ({ savesPerSecond }) => savesPerSecond),
+          'p50 ms': medianOf(samples, ({ load }) => load.latency.p50Ms),
+        })),
+      },
+    ],
+    targets: [
+      {
+        figure: `CPU of a save with ${most?.subscriptions ?? 10_000} subscriptions on other classes ÷ none`,
+        comparison: '<=',
+        target: 1.02,
+        found: most && medianOf(most.samples, cpuOf) / medianOf(alone?.samples ?? [], cpuOf),
+      },
+    ],
+    samples: crowds.map(({ subscriptions, samples }) => ({ subscriptions, samples })),
+  };
+}
+
+const cpuOf = ({ cpuPerSaveUs }: SaveSample): number => cpuPerSaveUs;
+
+/** How many there are in the end. */
+async function subscribe(scene: Scene, server: BenchServer, wanted: number): Promise<number> {
+  const startedAt = performance.now();
+  for (let index = 0; index < wanted; index++) {
+    const elapsedMs = performance.now() - startedAt;
+    if (elapsedMs > creationBudgetMs) {
+      scene.log(`scale: ${index} of ${wanted} subscriptions after ${Math.round(elapsedMs / 1000)} s`);
+      return index;
+    }
+    const objectId = await createSubscription(server, {
+      name: `crowd-${index}`,
+      url: receiverUrl(scene.receiver, 'crowd', 0),
+      events: ['object.*'],
+      classes: [`Crowd${index % classes}`],
+    });
+    if (objectId === undefined) return 0;
+    if (index % 1000 === 999) scene.log(`scale: ${index + 1} of ${wanted} subscriptions`);
+  }
+  return wanted;
+}

@@ -1,0 +1,110 @@
+// What all parts of a benchmark share: databases, a receiver and a load process, Parse Servers, and progress on stderr.
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import type { BenchOptions } from './command-line';
+import { openDatabases, type DatabaseKind, type Databases } from './databases';
+import { loadProtocol, type Load } from './load-protocol';
+import { startProcess } from './processes';
+import { receiverProtocol, type Receiver } from './receiver-protocol';
+import { serverProtocol, type ServerProcess, type Variant } from './server-protocol';
+
+export interface BenchServer {
+  readonly variant: Variant;
+  readonly origin: string;
+  readonly databaseURI: string;
+  readonly process: ServerProcess;
+  /** CPU time so far, in microseconds. */
+  cpuUs(): Promise<number>;
+}
+
+export interface ServerOptions {
+  /** Default: the one of the command line, an empty database. */
+  readonly database?: DatabaseKind;
+  readonly databaseURI?: string;
+  readonly webhooks?: Readonly<Record<string, unknown>>;
+}
+
+export interface Scene {
+  readonly options: BenchOptions;
+  readonly databases: Databases;
+  readonly receiver: Receiver;
+  readonly load: Load;
+  /** What could not be measured, and why. */
+  readonly skipped: string[];
+  skip(what: string, why: string): void;
+  log(line: string): void;
+  /** True when `--only` does not leave this scenario out. */
+  includes(scenario: string): boolean;
+  startServer(variant: Variant, options?: ServerOptions): Promise<BenchServer>;
+  /** Stops these servers; the rest is stopped by `close`. */
+  stopServers(servers: readonly BenchServer[]): Promise<void>;
+  close(): Promise<void>;
+}
+
+export async function openScene(options: BenchOptions): Promise<Scene> {
+  const log = (line: string): void => void process.stderr.write(`${line}\n`);
+  const databases = await openDatabases();
+  const receiver = await startProcess('receiver.ts', receiverProtocol);
+  const load = await startProcess('load.ts', loadProtocol);
+  const running = new Set<BenchServer>();
+  const skipped: string[] = [];
+  const stopServers = async (servers: readonly BenchServer[]): Promise<void> => {
+    for (const server of servers) {
+      running.delete(server);
+      await server.process.stop();
+    }
+  };
+  return {
+    options,
+    databases,
+    receiver,
+    load,
+    skipped,
+    log,
+    skip: (what, why) => {
+      skipped.push(`${what}: ${why}`);
+      log(`skipped: ${what}: ${why}`);
+    },
+    includes: scenario => options.only === undefined || scenario.includes(options.only),
+    stopServers,
+    startServer: async (variant, { database = options.database, databaseURI, webhooks = {} } = {}) => {
+      const uri = databaseURI ?? (await databases.create(database));
+      const child = await startProcess('server.ts', serverProtocol, { variant, databaseURI: uri, webhooks });
+      const server: BenchServer = {
+        variant,
+        origin: `http://127.0.0.1:${child.ready.port}`,
+        databaseURI: uri,
+        process: child,
+        cpuUs: async () => (await child.ask({})).cpuUs,
+      };
+      running.add(server);
+      return server;
+    },
+    close: async () => {
+      await stopServers([...running]);
+      await load.stop();
+      await receiver.stop();
+      await databases.close();
+    },
+  };
+}
+
+/** Runs `work` on each server under a profiler and writes `<variant>.cpuprofile` files. */
+export async function profileServers(
+  scene: Scene,
+  servers: readonly BenchServer[],
+  work: (server: BenchServer) => Promise<void>,
+): Promise<readonly string[]> {
+  const folder = scene.options.profile;
+  if (folder === undefined) return [];
+  mkdirSync(folder, { recursive: true });
+  const paths: string[] = [];
+  for (const server of servers) {
+    const path = join(folder, `${server.variant}.cpuprofile`);
+    await server.process.ask({ profile: 'start' });
+    await work(server);
+    await server.process.ask({ profile: { path } });
+    paths.push(path);
+  }
+  return paths;
+}

@@ -1,0 +1,52 @@
+// What can be set of a dispatcher, and what it does by default.
+import { laneDefaults } from '../http/lane';
+import type { BreakerOptions } from './endpoint-lane';
+
+export interface DispatcherOptions {
+  /** Attempts under way at once, of all endpoints together. Default 1000. */
+  readonly maxInFlight: number;
+  /** Longest time between looks into the store, in milliseconds. Default 1000. */
+  readonly pollMs: number;
+  /** Length of a lease in milliseconds, if no endpoint's timeoutMs asks for a longer one. Default 60000. */
+  readonly leaseMs: number;
+  /**
+   * An attempt begins only under a lease that outlives its time-out by this: its end has to be written, and the clocks
+   * of nodes differ. Milliseconds, default 10000.
+   */
+  readonly leaseMarginMs: number;
+  /** Deliveries of one endpoint in memory; more where its concurrency asks for it. Default 256. */
+  readonly maxRowsPerEndpoint: number;
+  /** UTF-16 units of bodies of one endpoint in memory. Default 8 Mi. */
+  readonly maxBodyLengthPerEndpoint: number;
+  /** Deliveries in memory; beyond it an endpoint gets one at a time. Default 50000. */
+  readonly maxRows: number;
+  /** UTF-16 units of bodies in memory; beyond it an endpoint gets one at a time. Default 128 Mi. */
+  readonly maxBodyLength: number;
+  /** Deliveries in one claim. 1..1000, default 500. */
+  readonly claimRows: number;
+  /** Attempts per second and node of what an endpoint's pause left behind. Default 100. */
+  readonly catchUpPerSecond: number;
+  /** An endpoint that asked for its pause gets nothing for so long, until the pause is in force. Milliseconds, default 10000. */
+  readonly holdMs: number;
+  /** Of each endpoint; defaults as for hooks. */
+  readonly breaker: BreakerOptions;
+}
+
+export const dispatcherDefaults: DispatcherOptions = {
+  maxInFlight: 1000,
+  pollMs: 1000,
+  leaseMs: 60_000,
+  leaseMarginMs: 10_000,
+  maxRowsPerEndpoint: 256,
+  maxBodyLengthPerEndpoint: 8 * 1024 * 1024,
+  maxRows: 50_000,
+  maxBodyLength: 128 * 1024 * 1024,
+  claimRows: 500,
+  catchUpPerSecond: 100,
+  holdMs: 10_000,
+  breaker: {
+    failuresToOpen: laneDefaults.failuresToOpen,
+    failurePercent: laneDefaults.failurePercent,
+    openMs: laneDefaults.openMs,
+  },
+};

@@ -1,0 +1,264 @@
+// The subscriptions in force on this node, and every way to change them. Storage is written first, memory after.
+import { undecryptable } from '../hooks/establish-key';
+import type { StoreVersion } from '../hooks/hook-store';
+import { dropExpired } from '../hooks/secret-rotation';
+import type { JsonObject } from '../shared/json';
+import type { Logger } from '../shared/logger';
+import type { EndpointKey } from './delivery';
+import type { Endpoint, Endpoints, EndpointSender } from './endpoint';
+import { installSubscription, showFields, type InstalledSubscription } from './installed-subscription';
+import {
+  SubscriptionChanges,
+  subscriptionNotFound,
+  type SubscriptionChangesParts,
+} from './subscription-changes';
+import { pauseReasonOf, showHealth } from './subscription-health';
+import { subscriptionKey } from './subscription-record';
+import type { StoredHealth, SubscriptionRow } from './subscription-store';
+import type { CreatedSubscription, PauseReason, Subscriptions, SubscriptionView } from './subscriptions';
+
+export interface SubscriptionRegistryParts extends SubscriptionChangesParts {
+  readonly senderOf: (subscription: InstalledSubscription) => EndpointSender;
+  /** Cancels the pending deliveries of an endpoint that is gone. */
+  readonly cancelDeliveries: (endpoint: EndpointKey) => Promise<unknown>;
+  readonly logger: Logger;
+}
+
+interface InForce {
+  readonly row: SubscriptionRow;
+  readonly subscription: InstalledSubscription;
+  readonly health: StoredHealth;
+  readonly endpoint: Endpoint;
+}
+
+/** A pause that began by a change on this node. */
+export interface Paused {
+  readonly view: SubscriptionView;
+  readonly reason: PauseReason;
+}
+
+export class SubscriptionRegistry implements Subscriptions {
+  /** What dispatching sees of the subscriptions. */
+  readonly endpoints: Endpoints = {
+    find: key => this.#inForce.get(key)?.endpoint,
+    paused: () => this.#pausedKeys,
+    refresh: () => this.refresh(),
+    onChange: listener => this.onChange(listener),
+  };
+  readonly #parts: SubscriptionRegistryParts;
+  readonly #changes: SubscriptionChanges;
+  readonly #listeners = new Set<() => void>();
+  readonly #pauseListeners = new Set<(paused: Paused) => void>();
+  readonly #reported = new Set<string>();
+  readonly #shownFields = new WeakMap<InstalledSubscription, JsonObject>();
+  #inForce = new Map<EndpointKey, InForce>();
+  #pausedKeys: readonly EndpointKey[] = [];
+  #version: StoreVersion;
+  #lastLoad: Promise<void> = Promise.resolve();
+  #nextLoad: Promise<void> | undefined;
+
+  constructor(parts: SubscriptionRegistryParts) {
+    this.#parts = parts;
+    this.#changes = new SubscriptionChanges(parts);
+  }
+
+  /** Runs after every change of what is in force on this node. */
+  onChange(listener: () => void): void {
+    this.#listeners.add(listener);
+  }
+
+  /** Runs when a change on this node has paused a subscription. */
+  onPaused(listener: (paused: Paused) => void): void {
+    this.#pauseListeners.add(listener);
+  }
+
+  /** Reads all and puts it in force. Calls that overlap share one read that begins after the last of them. */
+  reload(): Promise<void> {
+    if (this.#nextLoad) return this.#nextLoad;
+    const load = this.#lastLoad
+      .catch(() => undefined)
+      .then(() => {
+        this.#nextLoad = undefined;
+        return this.#load();
+      });
+    this.#lastLoad = this.#nextLoad = load;
+    return load;
+  }
+
+  async refresh(): Promise<void> {
+    const version = await this.#parts.lock.readVersion();
+    if (version === undefined || version !== this.#version) await this.reload();
+  }
+
+  /** All in force, broken ones too, oldest first. */
+  installed(): readonly InstalledSubscription[] {
+    return [...this.#inForce.values()].map(({ subscription }) => subscription);
+  }
+
+  findInstalled(key: EndpointKey): InstalledSubscription | undefined {
+    return this.#inForce.get(key)?.subscription;
+  }
+
+  list(): readonly SubscriptionView[] {
+    return [...this.#inForce.values()].map(inForce => this.#view(inForce));
+  }
+
+  find(objectId: string): SubscriptionView | undefined {
+    const inForce = this.#inForce.get(subscriptionKey(objectId));
+    return inForce && this.#view(inForce);
+  }
+
+  /** Throws BROKEN_SECRET, naming them, when secrets of subscriptions were sealed with a key that is not at hand. For the start. */
+  assertReadable(): void {
+    const shut = this.installed().filter(({ broken }) => broken?.code === 'BROKEN_SECRET');
+    if (shut.length > 0) throw undecryptable(namesOf(shut));
+  }
+
+  /** Puts all secrets under the current encryption key, for the start. Answers how many subscriptions had a former one. */
+  async reseal(): Promise<number> {
+    const resealed = await this.#changes.reseal();
+    if (resealed > 0) await this.reload();
+    return resealed;
+  }
+
+  async create(fields: Readonly<Record<string, unknown>>): Promise<CreatedSubscription> {
+    const { objectId, secret } = await this.#changes.create(fields);
+    return { view: await this.#reloaded(objectId), secret };
+  }
+
+  async update(objectId: string, fields: Readonly<Record<string, unknown>>): Promise<SubscriptionView> {
+    await this.#changes.update(objectId, fields);
+    return this.#reloaded(objectId);
+  }
+
+  async remove(objectId: string): Promise<void> {
+    await this.#changes.remove(objectId);
+    await this.reload();
+    // It is gone all the same: who meets such a delivery later cancels it, too.
+    await this.#parts.cancelDeliveries(subscriptionKey(objectId)).catch((error: unknown) => {
+      this.#parts.logger.warn(
+        `webhooks: deliveries of a removed subscription are cancelled later: ${String(error)}`,
+      );
+    });
+  }
+
+  async pause(objectId: string, reason: PauseReason): Promise<SubscriptionView> {
+    const isNew = await this.#changes.pause(objectId, reason);
+    const view = await this.#reloaded(objectId);
+    if (isNew) for (const listener of this.#pauseListeners) listener({ view, reason });
+    return view;
+  }
+
+  async resume(objectId: string): Promise<SubscriptionView> {
+    await this.#changes.resume(objectId);
+    return this.#reloaded(objectId);
+  }
+
+  async rotateSecret(
+    objectId: string,
+    change: { readonly secret?: string; readonly graceMs?: number },
+  ): Promise<CreatedSubscription> {
+    const { secret } = await this.#changes.rotateSecret(objectId, change);
+    return { view: await this.#reloaded(objectId), secret };
+  }
+
+  /** Takes the health that all nodes have counted together, as the store answered it. Changes no pause: that comes by reload. */
+  useHealth(objectId: string, { pausedAt: _at, pauseReason: _reason, ...counts }: StoredHealth): void {
+    const key = subscriptionKey(objectId);
+    const inForce = this.#inForce.get(key);
+    if (!inForce) return;
+    this.#inForce.set(key, { ...inForce, health: { ...inForce.health, ...counts } });
+  }
+
+  async #reloaded(objectId: string): Promise<SubscriptionView> {
+    await this.reload();
+    const view = this.find(objectId);
+    // Another node may have removed it between our write and our read.
+    if (!view) throw subscriptionNotFound(objectId);
+    return view;
+  }
+
+  async #load(): Promise<void> {
+    const { store, lock } = this.#parts;
+    // The version first: a change during the read is then seen as a change again, never missed.
+    const version = await lock.readVersion();
+    const rows = await store.readAll();
+    const inForce = new Map<EndpointKey, InForce>();
+    for (const row of sortByAge(rows)) {
+      const next = this.#install(row);
+      inForce.set(next.subscription.key, next);
+    }
+    this.#inForce = inForce;
+    this.#pausedKeys = [...inForce.values()]
+      .filter(({ endpoint }) => endpoint.isPaused)
+      .map(({ endpoint }) => endpoint.key);
+    this.#version = version;
+    for (const listener of this.#listeners) listener();
+  }
+
+  /** What has not changed is not worked out again: a change of one of 10,000 costs every node a read and a comparison. */
+  #install(row: SubscriptionRow): InForce {
+    const before = this.#inForce.get(subscriptionKey(row.objectId));
+    const isSame =
+      before?.row.settings === row.settings &&
+      before.row.name === row.name &&
+      before.row.updatedAt === row.updatedAt &&
+      before.subscription.broken === undefined;
+    const subscription = isSame ? before.subscription : installSubscription(row, this.#parts.boxes);
+    if (subscription.broken)
+      this.#reportOnce(`${subscription.label} gets nothing: ${subscription.broken.reason}`);
+    const isPaused =
+      subscription.broken !== undefined || pauseReasonOf(subscription, row.health) !== undefined;
+    const endpoint =
+      isSame && before.endpoint.isPaused === isPaused
+        ? before.endpoint
+        : this.#endpoint(subscription, isPaused);
+    return { row, subscription, health: row.health, endpoint };
+  }
+
+  #endpoint(subscription: InstalledSubscription, isPaused: boolean): Endpoint {
+    const { key, label, settings, retry } = subscription;
+    const { url, timeoutMs, concurrency } = settings;
+    const sender = (): EndpointSender => this.#parts.senderOf(subscription);
+    return { key, label, url, isPaused, timeoutMs, concurrency, retry, sender };
+  }
+
+  #view({ subscription, health }: InForce): SubscriptionView {
+    const { objectId, name, createdAt, updatedAt, broken, secrets } = subscription;
+    const fields = this.#shownFields.get(subscription) ?? showFields(subscription);
+    this.#shownFields.set(subscription, fields);
+    const old = secrets ? dropExpired(secrets, this.#parts.clock.now()).old : [];
+    return {
+      objectId,
+      name,
+      fields,
+      health: showHealth(subscription, health),
+      createdAt,
+      updatedAt,
+      broken: broken?.reason,
+      oldSecretsExpireAt: old.map(({ expiresAt }) => expiresAt),
+    };
+  }
+
+  #reportOnce(message: string): void {
+    if (this.#reported.has(message)) return;
+    this.#reported.add(message);
+    this.#parts.logger.error(message);
+  }
+}
+
+function sortByAge(rows: readonly SubscriptionRow[]): readonly SubscriptionRow[] {
+  return rows
+    .map(row => ({ row, age: `${row.createdAt}/${row.objectId}` }))
+    .sort((a, b) => (a.age < b.age ? -1 : Number(a.age > b.age)))
+    .map(({ row }) => row);
+}
+
+const shownNames = 20;
+
+/** At most 20 of them: an error message of 10,000 names is none. */
+function namesOf(subscriptions: readonly InstalledSubscription[]): readonly string[] {
+  const labels = subscriptions.slice(0, shownNames).map(({ label }) => label);
+  const more = subscriptions.length - labels.length;
+  return more > 0 ? [...labels, `${more} more subscriptions`] : labels;
+}
