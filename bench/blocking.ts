@@ -13,10 +13,12 @@ interface CellResult {
   readonly samples: Readonly<Record<Variant | 'bare', readonly Sample[]>>;
 }
 
+/** V8 goes on optimising for some thousand requests: a server that is younger than another would look dearer. */
+const warmUpRequests = 4000;
+
 export async function runBlocking(scene: Scene): Promise<PartResult> {
   const { options } = scene;
-  const servers: BenchServer[] = [];
-  for (const variant of variants) servers.push(await scene.startServer(variant));
+  const servers = await Promise.all(variants.map(variant => scene.startServer(variant)));
   const chosen = cells.filter(
     ({ name }) => scene.includes(name) && (!options.smoke || smokeCells.includes(name)),
   );
@@ -25,7 +27,8 @@ export async function runBlocking(scene: Scene): Promise<PartResult> {
     for (const server of servers) await registerHooks(scene, server, cell);
     // What V8 has not compiled yet would be counted to the first cell.
     if (results.length === 0 && !options.smoke) {
-      for (const server of servers) await measureVariant(scene, server, cell, { round: 0, requests: 1500 });
+      for (const server of servers)
+        await measureVariant(scene, server, cell, { round: 0, requests: warmUpRequests });
     }
     results.push(await runCell(scene, servers, cell));
   }

@@ -27,11 +27,12 @@ const slotSeconds = 2;
 const manySubscriptions = 20;
 
 export async function measureEventSaves(scene: Scene): Promise<SavesReport> {
-  const servers = {
-    none: await scene.startServer('none'),
-    builtIn: await scene.startServer('built-in'),
-    plugin: await scene.startServer('plugin'),
-  };
+  const [none, builtIn, plugin] = await Promise.all([
+    scene.startServer('none'),
+    scene.startServer('built-in'),
+    scene.startServer('plugin'),
+  ]);
+  const servers = { none, builtIn, plugin };
   const results: SavesResult[] = [];
   for (const delayMs of scene.options.smoke ? [0] : [0, 100, 1000]) {
     if (scene.includes(`saves, endpoint takes ${delayMs} ms`)) {

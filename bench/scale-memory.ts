@@ -32,7 +32,7 @@ export async function measureMemory(scene: Scene): Promise<MemoryReport> {
   const { options } = scene;
   const saves = options.smoke ? 90 : savesOfAnHour;
   const perSample = Math.ceil(saves / samplesInAll);
-  const servers = [await scene.startServer('none'), await scene.startServer('plugin')];
+  const servers = await Promise.all([scene.startServer('none'), scene.startServer('plugin')]);
   const fanOut = new Map<BenchServer, number>();
   for (const server of servers) fanOut.set(server, await listen(scene, server));
   const points = new Map<BenchServer, [number, number][]>(servers.map(server => [server, []]));

@@ -32,6 +32,7 @@ export const errorCodes = {
   STORE_FAILED: parseCodes.scriptFailed,
   BROKEN_SECRET: parseCodes.webhookError,
   BROKEN_INSTALL: parseCodes.scriptFailed,
+  NOT_RUNNING: parseCodes.scriptFailed,
   HOOK_REJECTED: parseCodes.scriptFailed,
   HOOK_FAILED: parseCodes.scriptFailed,
   HOOK_TIMED_OUT: parseCodes.timeout,

@@ -45,6 +45,42 @@ const shape = z.strictObject({
   breakerFailurePercent: z.int().min(0).max(100).default(50),
   /** How long an open breaker answers at once before it lets one probe through, in milliseconds. 10..600000. */
   breakerOpenMs: z.int().min(10).max(600_000).default(5000),
+  /** Where deliveries are kept. Default `database`: the one that Parse Server uses. `memory` loses them at every stop. */
+  store: z
+    .union([z.enum(['database', 'memory']), z.strictObject({ uri: z.string().min(1) })])
+    .default('database'),
+  /**
+   * What becomes of a save whose deliveries cannot be stored: `spool` keeps them in memory and retries, `fail` tells the
+   * client that the object was saved and its webhooks were not recorded.
+   */
+  onStoreFailure: z.enum(['spool', 'fail']).default('spool'),
+  /** Whether this process attempts deliveries, or leaves them to others. Default: true without `queue`, false with it. */
+  deliver: z.boolean().optional(),
+  /** Carries ids of new deliveries to workers. Default none: they are found in the store. */
+  queue: z
+    .strictObject({
+      /** `redis://` or `rediss://`, with user and password if need be. */
+      redis: z.string().regex(/^rediss?:\/\/./, 'must begin with redis:// or rediss://'),
+      /** In front of all keys. 1 to 64 letters, digits, `-`, `_` and `:`. */
+      prefix: z
+        .string()
+        .regex(/^[\w:-]{1,64}$/)
+        .default('parse-webhooks'),
+    })
+    .optional(),
+  /** How long, and how many, finished deliveries are kept. */
+  retention: z
+    .strictObject({
+      /** In milliseconds. 60000 (a minute) to 31536000000 (a year). Default 30 days. */
+      maxAgeMs: z.int().min(60_000).max(31_536_000_000).default(2_592_000_000),
+      /** 0..100000000. Default 1000000. */
+      maxDeliveries: z.int().min(0).max(100_000_000).default(1_000_000),
+    })
+    .prefault({}),
+  /** Pauses a subscription that has failed for so long without one success, in milliseconds; 0: never. 0..2592000000. */
+  pauseAfterMs: z.int().min(0).max(2_592_000_000).default(432_000_000),
+  /** Pauses a subscription after so many failed attempts in a row; 0: never. 0..100000. */
+  pauseAfterFailures: z.int().min(0).max(100_000).default(0),
   /** Removes at start what `hooks` does not declare. */
   deleteUndeclaredHooks: z.boolean().default(false),
 });
@@ -53,12 +89,15 @@ const shape = z.strictObject({
 export type WebhooksOptions = z.input<typeof shape>;
 
 /** The options with every default filled in. */
-export type ResolvedOptions = Readonly<z.output<typeof shape>>;
+export type ResolvedOptions = Readonly<z.output<typeof shape> & { deliver: boolean }>;
 
 /** Throws INVALID_OPTION that names field and value. */
 export function parseOptions(input: unknown): ResolvedOptions {
   const parsed = shape.safeParse(input ?? {});
-  if (parsed.success) return Object.freeze(parsed.data);
+  if (parsed.success) {
+    const { deliver = parsed.data.queue === undefined } = parsed.data;
+    return Object.freeze({ ...parsed.data, deliver });
+  }
   const issue = parsed.error.issues[0];
   const path = (issue?.path ?? []).map(String);
   let value: unknown = input;
@@ -66,7 +105,9 @@ export function parseOptions(input: unknown): ResolvedOptions {
   // What holds an unknown option holds the secret ones too: its name is in the message.
   const secret =
     issue?.code === 'unrecognized_keys' ||
-    ['encryptionKey', 'previousEncryptionKeys', 'hooks', 'metricsToken', 'proxy'].includes(path[0] ?? '');
+    ['encryptionKey', 'previousEncryptionKeys', 'hooks', 'metricsToken', 'proxy', 'store', 'queue'].includes(
+      path[0] ?? '',
+    );
   const shown = secret ? '' : `, got ${describe(value)}`;
   throw new WebhookError(
     'INVALID_OPTION',

@@ -3,14 +3,16 @@ import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import type { RequestHandler } from 'express';
 import { createManagementApi } from './api/management-api';
-import { createMetrics } from './api/metrics';
+import { createMetrics, type LaneReading, type Metrics } from './api/metrics';
 import { createPublicRouter } from './api/public-router';
 import { HookCaller } from './blocking/hook-caller';
-import { Notifier } from './blocking/notifier';
 import { OperationDeadline } from './blocking/operation-deadline';
 import { Senders, whyUnreachable } from './blocking/sender';
 import { ServerKeys } from './blocking/server-keys';
 import { WebhookError } from './errors';
+import { failureKinds, type FailureKind } from './blocking/failure-message';
+import type { AttemptEnded } from './events/dispatching';
+import type { PublishOptions, PublishedEvent } from './events/event-publisher';
 import { announceMs, ChangePoller } from './hooks/change-poller';
 import type { HookSettings } from './hooks/hook-settings';
 import type { InstalledHook } from './hooks/installed-hook';
@@ -23,13 +25,17 @@ import { createExchangeClient } from './http/undici-client';
 import { publicKeyOf } from './http/webhook-signature';
 import type { ResolvedOptions } from './options';
 import type { CallDepth } from './parse/call-depth';
+import { ChangeCapture, isCaptured } from './parse/change-capture';
 import { DatabaseHookStore } from './parse/database-hook-store';
+import { serverDatabase } from './parse/delivery-database';
 import { RestEncoder } from './parse/encode-value';
 import { HookDispatcher } from './parse/hook-dispatcher';
 import { answerDeletes, createHooksController } from './parse/hooks-controller';
 import type { ParseInternals, ParseServerConfig } from './parse/internals';
 import { TriggerFields } from './parse/trigger-fields';
 import type { TriggerSeats } from './parse/trigger-seats';
+import { WriteInterceptor } from './parse/write-interceptor';
+import { RunningEvents } from './running-events';
 import type { Clock } from './shared/clock';
 import type { Logger } from './shared/logger';
 
@@ -43,10 +49,17 @@ export interface RunningParts {
   readonly clock: Clock;
 }
 
-interface Registered {
+/** What must be there before the rest can be put together. */
+interface Foundation {
   readonly registry: HookRegistry;
   readonly store: DatabaseHookStore;
   readonly keys: ServerKeys;
+  readonly client: ExchangeClient;
+  readonly senders: Senders;
+  readonly metrics: Metrics;
+  readonly caller: HookCaller;
+  readonly events: RunningEvents;
+  readonly node: string;
 }
 
 export class Running {
@@ -56,9 +69,11 @@ export class Running {
   readonly #parts: RunningParts;
   readonly #registry: HookRegistry;
   readonly #store: DatabaseHookStore;
-  readonly #notifier: Notifier;
+  readonly #capture: ChangeCapture;
+  readonly #events: RunningEvents;
   readonly #client: ExchangeClient;
   readonly #poller: ChangePoller;
+  readonly #writes: WriteInterceptor;
   /** Gives Parse Server its own hooks controller back. */
   readonly #restore: () => void;
   #isOver = false;
@@ -82,14 +97,6 @@ export class Running {
       defaults: options.defaults as HookSettings,
       whyUnreachable: (url, settings) => whyUnreachable(url, options.network, settings.network),
     });
-    return new Running(parts, { registry, store, keys });
-  }
-
-  private constructor(parts: RunningParts, { registry, store, keys }: Registered) {
-    const { options, internals, config, seats, depth, clock } = parts;
-    const { sdk, hooksRouter } = internals;
-    const { webhookKey, hooksController, loggerController: logger, serverURL } = config;
-    const { totalDeadlineMs, pollIntervalMs } = options;
     const client = createExchangeClient({
       connectTimeoutMs: options.connectTimeoutMs,
       dnsTimeoutMs: options.dnsTimeoutMs,
@@ -98,6 +105,7 @@ export class Running {
       maxConnectionsPerOrigin: options.maxConnectionsPerOrigin,
       proxy: options.proxy,
     });
+    const { webhookKey, serverURL } = config;
     const senders = new Senders({
       clock,
       issuer: options.issuer ?? serverURL,
@@ -105,11 +113,10 @@ export class Running {
       network: options.network,
       keyRing: () => keys.ring,
     });
+    const readLane = (hook: InstalledHook): LaneReading =>
+      hook.blocking ? caller.laneOf(hook) : events.laneOf(hook);
+    const metrics = createMetrics({ listHooks: () => registry.list(), readLane });
     const { breakerFailures, breakerFailurePercent, breakerOpenMs } = options;
-    const metrics = createMetrics({
-      listHooks: () => registry.list(),
-      readLane: hook => caller.laneOf(hook),
-    });
     const caller: HookCaller = new HookCaller({
       client,
       senders,
@@ -123,6 +130,33 @@ export class Running {
         openMs: breakerOpenMs,
       },
     });
+    const node = `${hostname()}/${process.pid}/${randomUUID().slice(0, 8)}`;
+    const events: RunningEvents = await RunningEvents.open({
+      options,
+      database: config.database,
+      serverDatabase: serverDatabase(config.database),
+      hooks: registry,
+      hookStore: store,
+      boxes,
+      keys,
+      senders,
+      client: countConnections(client, metrics),
+      clock,
+      logger,
+      node,
+      onHookAttempt: (hook, ended) => countAttempt(hook, ended, { metrics, clock }),
+    });
+    return new Running(parts, { registry, store, keys, client, senders, metrics, caller, events, node });
+  }
+
+  private constructor(parts: RunningParts, foundation: Foundation) {
+    const { options, internals, config, seats, depth, clock } = parts;
+    const { registry, store, keys, client, metrics, caller, events, node } = foundation;
+    const { sdk, hooksRouter } = internals;
+    const { hooksController, loggerController: logger } = config;
+    const { totalDeadlineMs, pollIntervalMs } = options;
+    const laneOf = (hook: InstalledHook): LaneReading =>
+      hook.blocking ? caller.laneOf(hook) : events.laneOf(hook);
     registry.onChange(() => {
       const keys = new Set(registry.list().map(hook => hook.key));
       caller.keepOnly(keys);
@@ -131,20 +165,31 @@ export class Running {
     const serverRoutes = {
       metrics,
       registryVersion: () => registry.version,
+      areKeysReadable: () => registry.areKeysReadable,
       readDatabase: async () => {
         const nodes = await within(clock, healthTimeoutMs, store.readNodes(clock.now() - 6 * announceMs));
         return { nodes };
       },
       listHooks: () => registry.list(),
-      laneOf: (hook: InstalledHook) => caller.laneOf(hook),
+      laneOf,
       publicKeys: () => ({
         jwks: jwks(keys.ring.bearer, clock.now()),
         maxAgeSeconds: jwksMaxAgeSeconds,
         ed25519: keys.ring.ed25519.map(({ key }) => publicKeyOf(key)),
       }),
     };
-    const notifier = new Notifier({ caller, logger, find: key => registry.find(key) });
     const encoder = new RestEncoder(sdk);
+    const fields = new TriggerFields(sdk, encoder);
+    const capture = new ChangeCapture({
+      sdk,
+      encoder,
+      fields,
+      depth,
+      matcher: events.matcher,
+      intake: events.intake,
+      clock,
+      logger,
+    });
     const controller = createHooksController({
       registry,
       store,
@@ -158,11 +203,13 @@ export class Running {
     this.#registry = registry;
     this.#store = store;
     this.#client = client;
-    this.#notifier = notifier;
+    this.#events = events;
+    this.#capture = capture;
+    this.#writes = WriteInterceptor.of(internals);
     this.#poller = new ChangePoller({
-      registry,
+      registries: [registry, events.subscriptions],
       store,
-      node: `${hostname()}/${process.pid}/${randomUUID().slice(0, 8)}`,
+      node,
       clock,
       logger,
       intervalMs: pollIntervalMs,
@@ -170,9 +217,9 @@ export class Running {
     this.dispatcher = new HookDispatcher({
       sdk,
       encoder,
-      fields: new TriggerFields(sdk, encoder),
+      fields,
       caller,
-      notifier,
+      notify: (hook, prepare) => capture.notify(hook, prepare),
       deadline: new OperationDeadline(clock, totalDeadlineMs),
       depth,
       find: hookKey => registry.find(hookKey),
@@ -180,6 +227,7 @@ export class Running {
     this.api = createManagementApi({
       ...serverRoutes,
       registry,
+      events: events.api,
       rotateKey: (key, how) => registry.changeKeys(text => keys.rotated(text, key, how)),
     });
     this.publicRouter = createPublicRouter({ ...serverRoutes, metricsToken: options.metricsToken, logger });
@@ -195,26 +243,38 @@ export class Running {
     const { seats, config, options } = this.#parts;
     const registry = this.#registry;
     await this.#store.prepare();
+    await this.#events.prepare();
     // A wrong encryption key must be found at start, not by the first client, and before it has sealed anything.
     const { hooks: declared, encryptionKeyLost: isLost } = options;
     await registry.establishKey({ declared, isLost });
     registry.onChange(() => {
       // A registration that ends after stop() must not bring its hook back.
       if (this.#isOver) return;
-      const inForce = registry.list().filter(hook => hook.settings.active);
+      this.#capture.useHooks(registry.list());
+      const inForce = registry.list().filter(hook => hook.settings.active && !isCaptured(hook));
       seats.setHooked(new Map(inForce.map(hook => [hook.key, hook.hook.target])));
     });
     await this.#reconcile(config.loggerController);
     await registry.reload();
     if (!isLost) registry.assertReadable();
-    if (!this.#isOver) this.#poller.start();
+    if (this.#isOver) return;
+    this.#writes.join(config.applicationId, this.#capture);
+    await this.#events.start();
+    this.#poller.start();
   }
 
-  /** Waits for notifications under way (at most `drainTimeoutMs`), then takes everything down. */
+  /** Resolves when the deliveries of a custom event are durable. */
+  async publish(type: string, data: unknown, options?: PublishOptions): Promise<PublishedEvent> {
+    return this.#events.publish(type, data, options);
+  }
+
+  /** Waits for deliveries under way (at most `drainTimeoutMs`), then takes everything down. */
   async close(): Promise<void> {
     this.#isOver = true;
+    const { options, config } = this.#parts;
     await this.#poller.stop();
-    await this.#drain();
+    this.#writes.leave(config.applicationId, this.#capture);
+    await this.#events.close(options.drainTimeoutMs);
     this.#restore();
     await this.#client.close();
   }
@@ -235,16 +295,47 @@ export class Running {
     const drift = undeclared.filter(label => !removed.includes(label));
     if (drift.length > 0) logger.warn(`webhooks in the database that are not declared: ${drift.join(', ')}`);
   }
+}
 
-  async #drain(): Promise<void> {
-    let cancel = (): void => undefined;
-    const timeout = new Promise<void>(resolve => {
-      cancel = this.#parts.clock.schedule(this.#parts.options.drainTimeoutMs, resolve);
-    });
-    await Promise.race([this.#notifier.drained(), timeout]);
-    cancel();
-    this.#notifier.close();
+/** An attempt of an `after*` hook counts as a call of it. */
+function countAttempt(
+  hook: InstalledHook,
+  { attempt, outcome }: AttemptEnded,
+  { metrics, clock }: { readonly metrics: Metrics; readonly clock: Clock },
+): void {
+  const { health } = hook;
+  health.calls += 1;
+  const failure = outcome.kind === 'failed' ? (asFailureKind(outcome.error) ?? 'status') : undefined;
+  if (failure === undefined) {
+    health.lastSuccessAt = clock.now();
+  } else {
+    health.failures += 1;
+    health.lastFailureAt = clock.now();
+    health.lastFailure = failure;
   }
+  metrics.callEnded({
+    hook,
+    outcome: failure === undefined ? 'unchanged' : 'failed',
+    ...(failure !== undefined && { failure }),
+    failedOpen: false,
+    overBudget: false,
+    durationMs: attempt.durationMs,
+  });
+}
+
+function asFailureKind(error: string): FailureKind | undefined {
+  return failureKinds.find(kind => kind === error);
+}
+
+function countConnections(client: ExchangeClient, metrics: Metrics): ExchangeClient {
+  return {
+    exchange: async request => {
+      const result = await client.exchange(request);
+      if (result.connection !== undefined) metrics.connectionUsed(result.connection);
+      return result;
+    },
+    close: () => client.close(),
+  };
 }
 
 async function findKeyMaterial(encryptionKey: string | undefined, masterKey: unknown): Promise<string> {

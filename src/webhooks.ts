@@ -1,6 +1,7 @@
 // The public face: one Webhooks serves one Parse Server, from configure() over its start to stop().
 import type { RequestHandler } from 'express';
 import { parseCodes, WebhookError } from './errors';
+import type { PublishedEvent, PublishOptions } from './events/event-publisher';
 import { parseOptions, type ResolvedOptions, type WebhooksOptions } from './options';
 import { CallDepth } from './parse/call-depth';
 import { assertUsableRouter } from './parse/install-check';
@@ -99,7 +100,17 @@ export class Webhooks {
   }
 
   /**
-   * Waits for a start and for notifications under way (the latter for at most `drainTimeoutMs`), takes the hooks out of
+   * Publishes a custom event to the subscriptions that listen to it; resolves when its deliveries are durable. `type`:
+   * `custom.` and a dotted name; `data`: a JSON object of at most 256 KiB. Throws a WebhookError: INVALID_EVENT, which names
+   * the field, STORE_FAILED, NOT_RUNNING before Parse Server has started and after `stop`.
+   */
+  async publish(type: string, data: unknown, options?: PublishOptions): Promise<PublishedEvent> {
+    if (!this.#running || !this.#inForce) throw new WebhookError('NOT_RUNNING', 'webhooks are not running');
+    return this.#running.publish(type, data, options);
+  }
+
+  /**
+   * Waits for a start and for deliveries under way (the latter for at most `drainTimeoutMs`), takes the hooks out of
    * force and closes all connections. Safe to call twice.
    */
   async stop(): Promise<void> {

@@ -349,6 +349,7 @@ describe('the public router when something breaks', () => {
         publicKeys: fail,
         readDatabase: fail,
         registryVersion: fail,
+        areKeysReadable: fail,
         listHooks: fail,
         laneOf: fail,
         metricsToken,

@@ -79,6 +79,7 @@ export async function startEventsApi(store: DeliveryStore = new MemoryDeliverySt
     laneOf: () => closedLane,
     listHooks: () => registry.list(),
     registryVersion: () => registry.version,
+    areKeysReadable: () => true,
     metrics: createMetrics({ listHooks: () => registry.list(), readLane: () => closedLane }),
     publicKeys: () => ({ jwks: { keys: [] }, maxAgeSeconds: 60, ed25519: [] }),
     readDatabase: async () => ({ nodes: [{ node: 'this', seenAt: clock.now() }] }),

@@ -2,6 +2,7 @@
 import { findChromium } from './find-chromium';
 import { startMongodb } from './mongodb-server';
 import { startPostgres } from './postgres-server';
+import { findRedisServer } from './redis-server';
 import {
   parseRequiredServices,
   publishServices,
@@ -23,12 +24,13 @@ export default async function startServices(): Promise<void> {
   exitOnSignal();
   // Parse Server makes a folder of logs in the working directory as soon as it is loaded, unless told not to.
   process.env['PARSE_SERVER_LOGS_FOLDER'] ??= 'null';
-  const [postgres, mongodb, chromium] = await Promise.all([
+  const [postgres, mongodb, redis, chromium] = await Promise.all([
     tryStart('postgres', startPostgres, required),
     tryStart('mongodb', startMongodb, required),
+    tryStart('redis', findRedisServer, required),
     tryStart('chromium', findChromium, required),
   ]);
-  publishServices({ postgres, mongodb, chromium });
+  publishServices({ postgres, mongodb, redis, chromium });
 }
 
 export async function stopServices(): Promise<void> {

@@ -1,7 +1,7 @@
 // Which services a test run has, as told by the run's setup to its test files and its reporter; starts nothing itself.
 import { z } from 'zod';
 
-export const serviceNames = ['postgres', 'mongodb', 'chromium'] as const;
+export const serviceNames = ['postgres', 'mongodb', 'redis', 'chromium'] as const;
 export type ServiceName = (typeof serviceNames)[number];
 
 const status = z.discriminatedUnion('available', [
@@ -17,7 +17,7 @@ const status = z.discriminatedUnion('available', [
     })
     .readonly(),
 ]);
-const services = z.object({ postgres: status, mongodb: status, chromium: status }).readonly();
+const services = z.object({ postgres: status, mongodb: status, redis: status, chromium: status }).readonly();
 
 export type ServiceStatus = z.infer<typeof status>;
 export type AvailableService = Extract<ServiceStatus, { available: true }>;

@@ -21,7 +21,6 @@ import {
 } from '@opentelemetry/sdk-trace-base';
 import { readTraceOrigin } from '../../src/blocking/call-tracing';
 import { HookCaller, type HookCall } from '../../src/blocking/hook-caller';
-import { Notifier } from '../../src/blocking/notifier';
 import type { HookSettings } from '../../src/hooks/hook-settings';
 import { installHook, type InstalledHook } from '../../src/hooks/installed-hook';
 import type { ExchangeClient, ExchangeRequest, ExchangeResult } from '../../src/http/exchange';
@@ -85,9 +84,7 @@ function setUp() {
     }),
   };
   const caller = new HookCaller({ client, clock: systemClock, logger: silent, senders });
-  const registered = new Map<string, InstalledHook>();
-  const notifier = new Notifier({ caller, logger: silent, find: key => registered.get(key) });
-  return { client, caller, notifier, register: (hook: InstalledHook) => registered.set(hook.key, hook) };
+  return { client, caller };
 }
 
 function prepare(headers: Readonly<Record<string, unknown>> = {}): HookCall {
@@ -268,21 +265,6 @@ describe('a call with a tracer provider', () => {
     const scene = setUp();
     await call(scene, hookWith({ active: false }));
     expect(exporter.getFinishedSpans()).toEqual([]);
-  });
-
-  it('keeps the context of the operation over the wait of a notification', async () => {
-    const scene = setUp();
-    const hook = hookWith({ maxInFlight: 1 }, 'afterSave');
-    scene.register(hook);
-    const tracer = trace.getTracer('application');
-    const parents = ['one', 'two', 'three'].map(name =>
-      tracer.startActiveSpan(name, span => {
-        scene.notifier.send(hook, () => prepare());
-        return span.spanContext().spanId;
-      }),
-    );
-    await scene.notifier.drained();
-    expect(exporter.getFinishedSpans().map(span => span.parentSpanContext?.spanId)).toEqual(parents);
   });
 
   it('leaves no span open and unsent when the settings cannot be read', async () => {

@@ -2,7 +2,6 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { maxDepth } from '../../src/wire/request-headers';
-import { maxConcurrent, maxPending } from '../../src/blocking/notifier';
 import { parseSettings, settingDefaults, type HookSettings } from '../../src/hooks/hook-settings';
 import { minCallsJudged, rateWindowMs } from '../../src/http/failure-breaker';
 import { laneDefaults } from '../../src/http/lane';
@@ -76,9 +75,7 @@ const expected: readonly (readonly [limit: string, value: string, setBy?: string
   ['time whose calls that share is of', duration(rateWindowMs)],
   ['calls that it is of at least', number(minCallsJudged)],
   ['rest of a receiver while the breaker is open', duration(options.breakerOpenMs), option('breakerOpenMs')],
-  ['notifications of a hook under way', number(maxConcurrent)],
-  ['notifications waiting or under way on one node', number(maxPending)],
-  ['wait for notifications at `stop()`', duration(options.drainTimeoutMs), option('drainTimeoutMs')],
+  ['wait for deliveries under way at `stop()`', duration(options.drainTimeoutMs), option('drainTimeoutMs')],
   ['lease of the registration lock', duration(lockLeaseMs)],
   ['wait for the registration lock', duration(lockWaitMs)],
 ];

@@ -19,7 +19,7 @@ function tableRows(path: string): Map<string, string[]> {
 
 describe('the documented options', () => {
   const rows = tableRows('options.md');
-  const optional = ['encryptionKey', 'issuer', 'metricsToken', 'proxy'];
+  const optional = ['encryptionKey', 'issuer', 'metricsToken', 'proxy', 'queue'];
 
   it('are all options there are, with their defaults', () => {
     const defaults = parseOptions({}) as Readonly<Record<string, unknown>>;

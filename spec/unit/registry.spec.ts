@@ -242,6 +242,7 @@ describe('a registry', () => {
       created: ['function new'],
       updated: ['function other'],
       undeclared: ['function undeclared'],
+      removedKeys: [],
       removed: [],
     });
     expect(registry.list()).toHaveLength(4);

@@ -28,6 +28,7 @@ const health = z
     version: z.string(),
     database: z.enum(['reachable', 'unreachable']),
     registryVersion: z.string().nullable(),
+    keys: z.enum(['readable', 'unreadable']),
     hooks: z.int().min(0),
     broken: z.array(z.string()),
     openBreakers: z.array(z.string()),
@@ -80,7 +81,7 @@ export const serverOperations: readonly Operation[] = [
     summary: 'Health of this node and its database',
     answers: {
       200: { description: 'The database answers', schema: health },
-      503: { description: 'The database does not answer', schema: health },
+      503: { description: 'The database does not answer, or the signing keys cannot be decrypted', schema: health },
     },
   },
 ];

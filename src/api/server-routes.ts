@@ -1,5 +1,6 @@
 // Routes about the server itself: its public keys, metrics and health.
-import { Router, type RequestHandler } from 'express';
+import { Router, type RequestHandler, type Response } from 'express';
+import { parseCodes } from '../errors';
 import type { InstalledHook } from '../hooks/installed-hook';
 import type { SeenNode } from '../hooks/hook-store';
 import { version } from '../shared/version';
@@ -23,6 +24,8 @@ export interface DatabaseHealth {
 export interface ServerRoutesParts {
   readonly metrics: Metrics;
   readonly publicKeys: () => PublicKeys;
+  /** False while the stored ones cannot be opened; publicKeys then has those of before, if there were any. */
+  readonly areKeysReadable: () => boolean;
   /** Throws, within a bounded time, when the database does not answer. */
   readonly readDatabase: () => Promise<DatabaseHealth>;
   /** Of the hooks in force on this node. */
@@ -32,20 +35,31 @@ export interface ServerRoutesParts {
 }
 
 /** What receivers and gateways verify with: public, cacheable. */
-export function createKeyRoutes({ publicKeys }: Pick<ServerRoutesParts, 'publicKeys'>): Router {
+export function createKeyRoutes({
+  publicKeys,
+  areKeysReadable,
+}: Pick<ServerRoutesParts, 'publicKeys' | 'areKeysReadable'>): Router {
   const router = Router();
   router.get('/jwks.json', (_request, response) => {
     const { jwks, maxAgeSeconds } = publicKeys();
-    response
-      .set('Cache-Control', cacheControl(jwks.keys, maxAgeSeconds))
-      .type('application/jwk-set+json')
-      .json(jwks);
+    response.set('Cache-Control', cacheControl(jwks.keys, maxAgeSeconds));
+    if (jwks.keys.length === 0 && !areKeysReadable()) answerUnreadable(response);
+    else response.type('application/jwk-set+json').json(jwks);
   });
   router.get('/ed25519.json', (_request, response) => {
     const { ed25519, maxAgeSeconds } = publicKeys();
-    response.set('Cache-Control', cacheControl(ed25519, maxAgeSeconds)).json({ publicKeys: ed25519 });
+    response.set('Cache-Control', cacheControl(ed25519, maxAgeSeconds));
+    if (ed25519.length === 0 && !areKeysReadable()) answerUnreadable(response);
+    else response.json({ publicKeys: ed25519 });
   });
   return router;
+}
+
+/** No empty set: whoever fetched it would refuse what the other nodes sign. */
+function answerUnreadable(response: Response): void {
+  response
+    .status(503)
+    .json({ code: parseCodes.webhookError, error: 'the signing keys cannot be decrypted here' });
 }
 
 /** An empty set is kept by nobody: the first key of a kind signs at once, and caches would not know it. */
@@ -55,7 +69,7 @@ function cacheControl(keys: readonly unknown[], maxAgeSeconds: number): string {
 
 /** What operators watch, for those whom `guard` lets pass. It stands on the routes: no spelling of a path gets by it. */
 export function createStatusRoutes(
-  { metrics, listHooks, laneOf, readDatabase, registryVersion }: ServerRoutesParts,
+  { metrics, listHooks, laneOf, readDatabase, registryVersion, areKeysReadable }: ServerRoutesParts,
   guard: RequestHandler,
 ): Router {
   const router = Router();
@@ -65,11 +79,13 @@ export function createStatusRoutes(
   router.get('/health', guard, async (_request, response) => {
     const hooks = listHooks();
     const database = await readDatabase().catch(() => undefined);
-    response.status(database ? 200 : 503).json({
-      status: database ? 'ok' : 'unhealthy',
+    const isHealthy = database !== undefined && areKeysReadable();
+    response.status(isHealthy ? 200 : 503).json({
+      status: isHealthy ? 'ok' : 'unhealthy',
       version,
       database: database ? 'reachable' : 'unreachable',
       registryVersion: registryVersion() ?? null,
+      keys: areKeysReadable() ? 'readable' : 'unreadable',
       hooks: hooks.length,
       broken: hooks.filter(({ broken }) => broken).map(({ label }) => label),
       openBreakers: hooks.filter(hook => laneOf(hook).breaker !== 'closed').map(({ label }) => label),

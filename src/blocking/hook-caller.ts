@@ -151,25 +151,6 @@ export class HookCaller {
     }
   }
 
-  /** Sends a notification once and waits for its end; failures are logged. Never throws. */
-  async notify(hook: InstalledHook, call: HookCall): Promise<void> {
-    const startedAt = this.#parts.clock.monotonicMs();
-    const trace = startTrace(hook, call.trace);
-    const started: StartedCall = { startedAt, deadlineAt: startedAt + hook.settings.timeoutMs, trace };
-    // What a notified receiver says beyond "taken" has no effect, but an `error` or a failure is worth a log line.
-    const answer = await this.#answer(hook, { ...call, started }, () => ({ kind: 'unchanged' }));
-    this.#count(hook, answer, started);
-    if (answer.kind === 'rejected') {
-      this.#parts.logger.warn(
-        `webhook ${hook.label} answered with an error; the operation had already happened`,
-      );
-    } else if (answer.kind === 'failed' && !isLoggedByOthers(answer.failure)) {
-      this.#parts.logger.warn(
-        `${failureMessage(hook.label, answer.failure, answer.timeoutMs)} (${answer.detail})`,
-      );
-    }
-  }
-
   async #answer<T>(
     hook: InstalledHook,
     call: HookCall & { readonly started: StartedCall },

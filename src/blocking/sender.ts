@@ -7,9 +7,8 @@ import { createGuardRegistry } from '../http/guard-registry';
 import type { KeyRing } from '../http/key-ring';
 import { signingKeyAt } from '../http/signing-keys';
 import { createSigner, parseSecret, type Signer } from '../http/webhook-signature';
-import type { InstalledHook } from '../hooks/installed-hook';
 import type { ResolvedSettings } from '../hooks/hook-settings';
-import { activeSecrets, nextExpiryAt } from '../hooks/secret-rotation';
+import { activeSecrets, nextExpiryAt, type SecretSet } from '../hooks/secret-rotation';
 import { WebhookError } from '../errors';
 import type { Clock } from '../shared/clock';
 import type { NetworkPolicy } from '../shared/network-options';
@@ -24,6 +23,22 @@ export interface SendersParts {
   /** The plugin's: holds for every hook; a hook's own narrows it. */
   readonly network: NetworkPolicy;
   readonly keyRing: () => KeyRing;
+}
+
+/** The settings that say how a request goes out. */
+export type SendSettings = Pick<
+  ResolvedSettings,
+  'headers' | 'signatures' | 'bearer' | 'basicAuth' | 'tls' | 'network'
+>;
+
+/** What requests are sent for: an installed hook, or a subscription. Another object after every change. */
+export interface Registration {
+  readonly label: string;
+  /** Scheme, host and port of the URL. */
+  readonly origin: string;
+  readonly settings: SendSettings;
+  /** Undefined when they cannot be read. */
+  readonly secrets: SecretSet | undefined;
 }
 
 export interface OutgoingCall {
@@ -47,29 +62,29 @@ interface Prepared {
 
 export class Senders {
   readonly #parts: SendersParts;
-  readonly #prepared = new WeakMap<InstalledHook, Prepared>();
+  readonly #prepared = new WeakMap<Registration, Prepared>();
   readonly #guards = createGuardRegistry({ open: guard => ({ guard }) });
 
   constructor(parts: SendersParts) {
     this.#parts = parts;
   }
 
-  /** The sender of a hook. Throws a WebhookError when it cannot sign: nothing goes out unsigned in place of signed. */
-  of(hook: InstalledHook): Sender {
-    const known = this.#prepared.get(hook);
+  /** The sender of a registration. Throws a WebhookError when it cannot sign: nothing goes out unsigned in place of signed. */
+  of(registration: Registration): Sender {
+    const known = this.#prepared.get(registration);
     const ring = this.#parts.keyRing();
     const nowMs = this.#parts.clock.now();
     if (known?.ring === ring && nowMs < known.staleAt) return known.sender;
-    const prepared = this.#prepare(hook, ring, nowMs);
-    this.#prepared.set(hook, prepared);
+    const prepared = this.#prepare(registration, ring, nowMs);
+    this.#prepared.set(registration, prepared);
     return prepared.sender;
   }
 
-  #prepare(hook: InstalledHook, ring: KeyRing, nowMs: number): Prepared {
-    const { settings, secrets } = hook;
-    if (!secrets) throw new WebhookError('BROKEN_SECRET', `${hook.label} has no secret to sign with`);
-    const signer = createHookSigner(settings, activeSecrets(secrets, nowMs), ring);
-    const authorize = this.#authorizer(hook, secrets.current, ring, nowMs);
+  #prepare(registration: Registration, ring: KeyRing, nowMs: number): Prepared {
+    const { settings, secrets, label } = registration;
+    if (!secrets) throw new WebhookError('BROKEN_SECRET', `${label} has no secret to sign with`);
+    const signer = createSignerOf(settings, activeSecrets(secrets, nowMs), ring);
+    const authorize = this.#authorizer(registration, secrets.current, ring, nowMs);
     const route = this.#routeOf(settings);
     const { clock, webhookKey } = this.#parts;
     const sender: Sender = {
@@ -89,19 +104,18 @@ export class Senders {
   }
 
   #authorizer(
-    hook: InstalledHook,
+    { settings: { bearer, basicAuth }, origin }: Registration,
     secret: string,
     ring: KeyRing,
     nowMs: number,
   ): (webhookId: string, body: Buffer) => string | undefined {
-    const { bearer, basicAuth } = hook.settings;
     if (basicAuth) {
       const encoded = Buffer.from(`${basicAuth.username}:${basicAuth.password}`).toString('base64');
       return () => `Basic ${encoded}`;
     }
     if (!bearer) return () => undefined;
     const issuer = this.#bearerIssuer(bearer.algorithm, secret, ring, nowMs);
-    return (webhookId, body) => `Bearer ${issuer.issue({ audience: hook.origin, webhookId, body })}`;
+    return (webhookId, body) => `Bearer ${issuer.issue({ audience: origin, webhookId, body })}`;
   }
 
   #bearerIssuer(
@@ -118,7 +132,7 @@ export class Senders {
     return createBearerIssuer({ algorithm, key: key.privateKey, keyId: key.keyId, issuer, clock });
   }
 
-  #routeOf({ network, tls }: ResolvedSettings): ConnectionRoute {
+  #routeOf({ network, tls }: SendSettings): ConnectionRoute {
     const { guard } = this.#guards.find(this.#parts.network, network);
     if (!tls) return { key: guard.key, guard };
     const { ca, cert, key } = tls;
@@ -144,7 +158,7 @@ export function whyUnreachable(
   return verdict.kind === 'refused' ? verdict.detail : undefined;
 }
 
-function createHookSigner(settings: ResolvedSettings, secrets: readonly string[], ring: KeyRing): Signer {
+function createSignerOf(settings: SendSettings, secrets: readonly string[], ring: KeyRing): Signer {
   const { signatures } = settings;
   if (signatures.includes('v1a') && ring.ed25519.length === 0) {
     throw new WebhookError('BROKEN_SECRET', 'there is no ed25519 key to sign with');

@@ -3,13 +3,13 @@
 import type { Clock } from '../shared/clock';
 import type { Logger } from '../shared/logger';
 import type { HookStore } from './hook-store';
-import type { HookRegistry } from './registry';
 
 /** How often a node leaves word. Nodes silent for six times as long are not listed. */
 export const announceMs = 10_000;
 
 export interface PollerParts {
-  readonly registry: HookRegistry;
+  /** What follows the changes: hooks, subscriptions. */
+  readonly registries: readonly { refresh(): Promise<void> }[];
   readonly store: Pick<HookStore, 'announce'>;
   /** The name of this node. */
   readonly node: string;
@@ -50,9 +50,9 @@ export class ChangePoller {
   }
 
   async #look(): Promise<void> {
-    const { registry, logger } = this.#parts;
+    const { registries, logger } = this.#parts;
     try {
-      await registry.refresh();
+      for (const registry of registries) await registry.refresh();
       await this.#announce();
       if (this.#failing) logger.info('webhooks: changes of other nodes are read again');
       this.#failing = false;

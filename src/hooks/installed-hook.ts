@@ -39,7 +39,7 @@ export interface InstalledHook {
   readonly updatedAt?: string;
   /** The compiled `where`; undefined matches everything. */
   readonly matches?: (object: JsonObject) => boolean;
-  /** Set when the settings could not be read: every call then fails by `reject`, whatever the policy. */
+  /** Set when the settings could not be read: every call is then rejected, whatever the plugin's defaults say. */
   readonly broken?: BrokenSettings;
   readonly health: HookHealth;
 }
@@ -55,6 +55,9 @@ export interface InstallInput {
   readonly health?: HookHealth;
 }
 
+/** Settings that cannot be read might have said so: the plugin's defaults must not make it less. */
+const brokenSettings = { mode: 'enforce', failurePolicy: 'reject', active: true } as const;
+
 export function installHook(input: InstallInput): InstalledHook {
   const { hook, settings, secrets, defaults, createdAt, updatedAt, broken, health } = input;
   const filter = settings.where && compileWhere(settings.where);
@@ -65,7 +68,7 @@ export function installHook(input: InstallInput): InstalledHook {
     blocking: isBlocking(hook.target),
     origin: new URL(hook.url).origin,
     secrets,
-    settings: resolveSettings(settings, defaults),
+    settings: { ...resolveSettings(settings, defaults), ...(broken && brokenSettings) },
     ownSettings: settings,
     ...(createdAt !== undefined && { createdAt }),
     ...(updatedAt !== undefined && { updatedAt }),

@@ -24,6 +24,8 @@ export interface Reconciliation {
   /** In the database and not declared: drift. */
   readonly undeclared: string[];
   readonly removed: string[];
+  /** The keys of those. */
+  readonly removedKeys: string[];
 }
 
 /**
@@ -38,7 +40,7 @@ export async function reconcile(
   const wanted = declared.map(parseDeclared);
   assertDeclarable(wanted, parts.whyUnreachable);
   const keys = new Set(wanted.map(({ hook }) => hookKey(hook.target)));
-  const result: Reconciliation = { created: [], updated: [], undeclared: [], removed: [] };
+  const result: Reconciliation = { created: [], updated: [], undeclared: [], removed: [], removedKeys: [] };
   await parts.store.exclusively(async writer => {
     const rows = await readUsableHooks(writer);
     for (const each of wanted) {
@@ -55,6 +57,7 @@ export async function reconcile(
       await writer.removeHook(target);
       await writer.removeSetting(target);
       result.removed.push(hookLabel(target));
+      result.removedKeys.push(key);
     }
   });
   return result;

@@ -17,7 +17,7 @@ import {
 import { establishKey, labelsOf, undecryptable, type KeyRequest } from './establish-key';
 import { hookKey, isRowOf, type HookTarget, type RowName } from './hook';
 import { HookRecords } from './hook-records';
-import { changeSettings, type HookSettings } from './hook-settings';
+import { changeSettings, resolveSettings, type HookSettings } from './hook-settings';
 import type { HookStore, HookWriter, StoreVersion } from './hook-store';
 import type { InstalledHook } from './installed-hook';
 import { reconcile, type Reconciliation } from './reconcile';
@@ -49,6 +49,7 @@ export class HookRegistry {
   readonly #parts: RegistryParts;
   readonly #records: HookRecords;
   readonly #listeners = new Set<() => void>();
+  readonly #removalListeners = new Set<(key: string) => Promise<void>>();
   readonly #reported = new Set<string>();
   #installed: ReadonlyMap<string, InstalledHook> = new Map();
   #unusable: readonly UnusableRow[] = [];
@@ -67,6 +68,11 @@ export class HookRegistry {
     this.#listeners.add(listener);
   }
 
+  /** Runs after a hook was removed by this node, before its remover is answered. Must not fail. */
+  onRemoved(listener: (key: string) => Promise<void>): void {
+    this.#removalListeners.add(listener);
+  }
+
   find(key: string): InstalledHook | undefined {
     return this.#installed.get(key);
   }
@@ -77,6 +83,11 @@ export class HookRegistry {
 
   unusableRows(): readonly UnusableRow[] {
     return this.#unusable;
+  }
+
+  /** False while the stored signing keys of the server cannot be opened: those read before stay in use. */
+  get areKeysReadable(): boolean {
+    return !this.#keysUnreadable;
   }
 
   /** What of the store is in force here; differs after every change. */
@@ -162,6 +173,21 @@ export class HookRegistry {
     await this.reload();
   }
 
+  /** Makes the plugin's signing keys that these settings need and that are missing. Throws BROKEN_SECRET. */
+  async completeKeys(settings: HookSettings): Promise<void> {
+    const { keys, store, boxes } = this.#parts;
+    if (!keys.isNeededBy(resolveSettings(settings, {}))) return;
+    const isChanged = await store.exclusively(async writer => {
+      const sealed = await writer.readKeys();
+      const text = sealed === undefined ? undefined : boxes.open(sealed, keysPlace);
+      const completed = await keys.complete(text, [settings]);
+      if (completed === undefined) return false;
+      await writer.writeKeys((await this.#records.sealingBox(writer)).seal(completed, keysPlace));
+      return true;
+    });
+    if (isChanged) await this.reload();
+  }
+
   /** Finds a wrong encryption key before anything is written, as establishKey does. For the start. */
   async establishKey(request: KeyRequest): Promise<void> {
     await establishKey(this.#parts, request);
@@ -215,12 +241,18 @@ export class HookRegistry {
       await writer.removeSetting(target);
     });
     await this.reload();
+    await this.#tellRemoved(hookKey(target));
+  }
+
+  async #tellRemoved(key: string): Promise<void> {
+    for (const listener of this.#removalListeners) await listener(key);
   }
 
   /** Brings declared hooks into force, as reconcile does. */
   async reconcile(declared: readonly Declaration[], removeOthers: boolean): Promise<Reconciliation> {
     const result = await reconcile({ ...this.#parts, records: this.#records }, declared, removeOthers);
     await this.reload();
+    for (const key of result.removedKeys) await this.#tellRemoved(key);
     return result;
   }
 
@@ -238,7 +270,8 @@ export class HookRegistry {
     if (await this.#completeSecrets(read)) read = await this.#read();
     for (const problem of read.problems) this.#reportOnce(problem);
     this.#keysUnreadable = read.keysError !== undefined;
-    keys.use(read.keys);
+    // Gateways that ask meanwhile must not learn that there are no keys: they would refuse all tokens.
+    if (!read.keysError) keys.use(read.keys);
     this.#installed = read.installed;
     this.#unusable = read.unusable;
     this.#version = read.version;

@@ -2,7 +2,6 @@
 // takes precedence over the cloud function. Applies the hook's answer in Parse's own terms.
 import type { HookCall, HookCaller, Interpreter, Verdict } from '../blocking/hook-caller';
 import { readTraceOrigin } from '../blocking/call-tracing';
-import type { Notifier } from '../blocking/notifier';
 import type { OperationDeadline } from '../blocking/operation-deadline';
 import { parseCodes } from '../errors';
 import type { TriggerTarget } from '../hooks/hook';
@@ -11,6 +10,7 @@ import type { JsonObject } from '../shared/json';
 import { isJsonObject } from '../shared/json';
 import type { CallFields } from '../wire/call-fields';
 import type { CallDepth } from './call-depth';
+import type { ChangeCapture } from './change-capture';
 import type { RestEncoder } from './encode-value';
 import { guardObject } from './guard-object';
 import { asFileChange, asObjects, asQuery, asResult, asSave, asSubscription, onlyVeto } from './interpreters';
@@ -22,7 +22,8 @@ export interface DispatcherParts {
   readonly encoder: RestEncoder;
   readonly fields: TriggerFields;
   readonly caller: HookCaller;
-  readonly notifier: Notifier;
+  /** Takes what a notifying hook is to be told; resolves when that is durable. */
+  readonly notify: ChangeCapture['notify'];
   readonly deadline: OperationDeadline;
   readonly depth: CallDepth;
   readonly find: (key: string) => InstalledHook | undefined;
@@ -209,12 +210,12 @@ export class HookDispatcher {
     request: ParseRequest,
     cloud: CloudHandler | undefined,
   ): Promise<unknown> {
-    const { fields, notifier } = this.#parts;
+    const { fields, notify } = this.#parts;
     try {
       return await cloud?.(request);
     } finally {
       // It has happened, whatever the application's own trigger thinks of it.
-      notifier.send(hook, () => {
+      await notify(hook, () => {
         const { target } = hook.hook;
         const onFile = target.kind === 'trigger' && target.className === '@File';
         const built = onFile ? fields.ofFile(hook, request) : fields.ofObject(hook, request);

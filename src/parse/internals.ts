@@ -30,10 +30,47 @@ export interface TriggersModule {
   readonly removeFunction: (name: string, applicationId: string) => void;
   readonly removeTrigger: (type: string, className: string, applicationId: string) => void;
   readonly getFunction: (name: string, applicationId: string) => CloudHandler | undefined;
-  readonly getTrigger: (className: string, type: string, applicationId: string) => CloudHandler | undefined;
+  getTrigger: (className: string, type: string, applicationId: string) => CloudHandler | undefined;
   /** `name` is a function's, or `type.className`. */
   readonly getValidator: (name: string, applicationId: string) => unknown;
   _unregisterAll: () => void;
+  maybeRunTrigger: RunTrigger;
+}
+
+export type RunTrigger = (
+  triggerType: string,
+  auth: RequestAuth | undefined,
+  object: ParseObject | undefined,
+  original: ParseObject | null | undefined,
+  config: ParseServerConfig,
+  context: object | undefined,
+) => Promise<unknown>;
+
+/** lib/Auth.js, as far as triggers show it. */
+export interface RequestAuth {
+  readonly isMaster?: unknown;
+  readonly user?: unknown;
+  readonly installationId?: unknown;
+}
+
+/** lib/RestWrite.js: one create or update. */
+export interface RestWrite {
+  readonly className: string;
+  readonly config: ParseServerConfig;
+  readonly auth: RequestAuth | undefined;
+  readonly context: object | undefined;
+  /** Names the object of an update; null for a create. */
+  readonly query: object | null | undefined;
+  /** The change, as REST with `__op`s. */
+  readonly data: Readonly<Record<string, unknown>>;
+  readonly response?: { readonly response?: object; readonly status?: number };
+  readonly runOptions: { readonly many?: unknown };
+  buildParseObjects(): { readonly updatedObject: ParseObject; readonly originalObject?: ParseObject };
+}
+
+/** The step of RestWrite.execute that comes when the object has been written. */
+export interface RestWritePrototype {
+  runAfterSaveTrigger(this: RestWrite): Promise<unknown> | undefined;
 }
 
 /** What triggers get from Parse Server; which fields are there depends on the trigger (lib/triggers.js). */
@@ -68,6 +105,8 @@ export interface ParseObject {
   set(key: string, value: unknown): unknown;
   toJSON(...parameters: unknown[]): Record<string, unknown>;
   _getSaveJSON(): Record<string, unknown>;
+  /** Takes what the database answered to a write (Parse SDK ParseObject.js). */
+  _handleSaveResponse(response: object, status: number): void;
 }
 
 export interface ParseQuery {
@@ -114,10 +153,14 @@ export interface ParseServerConfig {
   readonly database: DatabaseController;
   readonly hooksController: HooksController;
   readonly loggerController: { info(m: string): void; warn(m: string): void; error(m: string): void };
+  /** Of the request. */
+  readonly headers?: Readonly<Record<string, unknown>>;
 }
 
 /** lib/Controllers/DatabaseController.js. Without `acl` an operation runs as master. */
 export interface DatabaseController {
+  /** lib/Adapters/Storage: see delivery-database.ts. */
+  readonly adapter?: unknown;
   find(className: string, query: object, options?: object): Promise<Record<string, unknown>[]>;
   create(className: string, object: object, options?: object): Promise<unknown>;
   update(className: string, query: object, update: object, options?: object): Promise<unknown>;
@@ -155,6 +198,7 @@ export interface HooksRouterPrototype {
 export interface ParseInternals {
   readonly triggers: TriggersModule;
   readonly hooksRouter: HooksRouterPrototype;
+  readonly restWrite: RestWritePrototype;
   readonly sdk: ParseSdk;
   /** The configuration of an application that has been constructed (lib/Config.js). */
   readonly configOf: (applicationId: string) => ParseServerConfig;
@@ -179,6 +223,7 @@ export function loadInternals(): ParseInternals {
     'getTrigger',
     'getValidator',
     '_unregisterAll',
+    'maybeRunTrigger',
   ] as const) {
     if (typeof triggers[name] !== 'function') throw moved(`triggers.${name}`);
   }
@@ -189,6 +234,16 @@ export function loadInternals(): ParseInternals {
   );
   const hooksRouter = router.HooksRouter?.prototype;
   if (typeof hooksRouter?.handleDelete !== 'function') throw moved('HooksRouter.handleDelete');
+  const RestWrite = attempt(
+    'parse-server/lib/RestWrite',
+    () => fromServer('./RestWrite') as { prototype?: RestWritePrototype & { buildParseObjects?: unknown } },
+  );
+  const restWrite = RestWrite.prototype;
+  if (
+    typeof restWrite?.runAfterSaveTrigger !== 'function' ||
+    typeof restWrite.buildParseObjects !== 'function'
+  )
+    throw moved('RestWrite.runAfterSaveTrigger');
   const Config = attempt(
     'parse-server/lib/Config',
     () => fromServer('./Config') as { get(applicationId: string): Partial<ParseServerConfig> | undefined },
@@ -207,6 +262,7 @@ export function loadInternals(): ParseInternals {
   return {
     triggers,
     hooksRouter,
+    restWrite,
     configOf: applicationId => {
       const config = Config.get(applicationId);
       if (!config?.hooksController || !config.database || !config.loggerController) throw moved('Config');

@@ -41,7 +41,7 @@ export class TriggerFields {
     };
   }
 
-  /** afterSave, and every other trigger about one object. */
+  /** Triggers about one object. */
   ofObject(hook: InstalledHook, request: ParseRequest): CallFields {
     const object = this.#objectOf(request.object);
     const original = this.#objectOf(request.original);
@@ -53,6 +53,39 @@ export class TriggerFields {
         original &&
         hookTriggerName(hook) === 'afterSave' && { update: changes(original, object) }),
       ...liveQueryFields(request),
+    };
+  }
+
+  /** afterSave and afterDelete of an object that was encoded before. */
+  ofWritten(
+    hook: InstalledHook,
+    request: ParseRequest,
+    written: {
+      readonly object: JsonObject;
+      readonly original: JsonObject | undefined;
+      readonly update: JsonObject | undefined;
+    },
+  ): CallFields {
+    const { object, original, update } = written;
+    return {
+      ...this.#trigger(hook, request),
+      object,
+      ...(original && { original }),
+      ...(update && { update }),
+    };
+  }
+
+  /** Who did it, without any session token. */
+  actor(request: ParseRequest): {
+    readonly master: boolean;
+    readonly user: JsonObject | undefined;
+    readonly installationId: string | undefined;
+  } {
+    const { user, installationId } = request;
+    return {
+      master: request.master === true || request.useMasterKey === true,
+      user: this.#encoder.isObject(user) ? this.#encoder.user(user) : undefined,
+      installationId: typeof installationId === 'string' ? installationId : undefined,
     };
   }
 
@@ -193,7 +226,7 @@ function relations(save: JsonObject): JsonObject {
 }
 
 /** After a save the client's operations are gone: what changed is what differs, with its new value. */
-function changes(original: JsonObject, object: JsonObject): JsonObject {
+export function changes(original: JsonObject, object: JsonObject): JsonObject {
   const changed: Record<string, JsonValue> = {};
   for (const key of new Set([...Object.keys(original), ...Object.keys(object)])) {
     if (key === 'updatedAt' || key === 'createdAt' || key === 'objectId' || key === 'className') continue;

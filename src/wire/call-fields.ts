@@ -85,10 +85,15 @@ export function selectKeys(fields: CallFields, selection: KeySelection): CallFie
 
 /** The request body: the listed fields that are there, in the list's order, as UTF-8 JSON. */
 export function encodeBody(fields: CallFields): Buffer {
+  return Buffer.from(encodeBodyText(fields));
+}
+
+/** The same as text. */
+export function encodeBodyText(fields: CallFields): string {
   const body: Record<string, unknown> = {};
   for (const name of sentFields) {
     const value = fields[name];
     if (value !== undefined) body[name] = value;
   }
-  return Buffer.from(JSON.stringify(body));
+  return JSON.stringify(body);
 }

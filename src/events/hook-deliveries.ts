@@ -1,0 +1,52 @@
+// The deliveries of `after*` hooks: what a hook is to be told becomes one, with the classic body of `_Hooks`.
+import { changedMatches } from '../hooks/changed-filter';
+import type { InstalledHook } from '../hooks/installed-hook';
+import type { Clock } from '../shared/clock';
+import { createDeliveryId, createMessageId } from '../shared/ids';
+import { encodeBodyText, selectKeys, type CallFields } from '../wire/call-fields';
+import { hookEndpointKey } from './hook-endpoints';
+import type { NewDelivery } from './delivery';
+
+export interface HookNotice {
+  readonly fields: CallFields;
+  /** Names of the keys that changed; undefined when the object is new and all of them did. */
+  readonly changedKeys?: readonly string[] | undefined;
+  /** 1 for a change by a client. */
+  readonly depth: number;
+}
+
+/**
+ * The delivery of a notice; undefined when the hook's `active`, `where` or `changed` says that it is none of its business,
+ * and for a hook whose settings cannot be read: what it must not send is not known either. Throws RangeError for a body
+ * above the hook's `maxRequestBytes`.
+ */
+export function hookDelivery(
+  hook: InstalledHook,
+  { fields, changedKeys, depth }: HookNotice,
+  clock: Clock,
+): NewDelivery | undefined {
+  const { settings, broken } = hook;
+  if (broken !== undefined || !settings.active) return undefined;
+  if (settings.changed && changedKeys && !changedMatches(settings.changed, changedKeys)) return undefined;
+  if (hook.matches && fields.object && !hook.matches(fields.object)) return undefined;
+  const body = encodeBodyText(selectKeys(fields, settings));
+  const { maxRequestBytes } = settings;
+  // A character takes three bytes at most.
+  if (body.length * 3 > maxRequestBytes && Buffer.byteLength(body) > maxRequestBytes)
+    throw new RangeError(`${Buffer.byteLength(body)} bytes, maxRequestBytes is ${maxRequestBytes}`);
+  const now = clock.now();
+  const { target } = hook.hook;
+  return {
+    id: createDeliveryId(clock),
+    webhookId: createMessageId(clock),
+    endpoint: hookEndpointKey(hook.key),
+    type: target.kind === 'trigger' ? target.triggerName : target.functionName,
+    className: target.kind === 'trigger' ? target.className : undefined,
+    objectId: typeof fields.object?.objectId === 'string' ? fields.object.objectId : undefined,
+    body,
+    createdAt: now,
+    nextAttemptAt: now,
+    isTest: false,
+    depth,
+  };
+}

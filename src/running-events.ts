@@ -1,0 +1,206 @@
+// The asynchronous half between start and stop(): subscriptions, deliveries and who brings them out, built together.
+import type { EventsApiParts } from './api/management-api';
+import type { ServerKeys } from './blocking/server-keys';
+import { whyUnreachable, type Senders } from './blocking/sender';
+import type { DeliveryStore } from './events/delivery-store';
+import type { AttemptEnded } from './events/dispatching';
+import { InProcessDispatcher } from './events/dispatcher';
+import { EventPublisher, type PublishOptions, type PublishedEvent } from './events/event-publisher';
+import { HealthRecorder } from './events/health-recorder';
+import {
+  createHookEndpoints,
+  hookEndpointKey,
+  hookKeyOfEndpoint,
+  joinEndpoints,
+} from './events/hook-endpoints';
+import { openDeliveryStore, type ServerDatabase } from './events/open-delivery-store';
+import { OperationalEvents } from './events/operational-events';
+import { Outbox } from './events/outbox';
+import { Retention } from './events/retention';
+import { CompiledMatcher } from './events/subscription-matcher';
+import { SubscriptionRegistry } from './events/subscription-registry';
+import type { HookStore } from './hooks/hook-store';
+import type { InstalledHook } from './hooks/installed-hook';
+import type { HookRegistry } from './hooks/registry';
+import type { SecretBoxes } from './hooks/secret-box';
+import type { ExchangeClient } from './http/exchange';
+import type { LaneState } from './http/lane';
+import type { ResolvedOptions } from './options';
+import { DatabaseEventKeyStore } from './parse/database-event-key-store';
+import { DatabaseSubscriptionStore } from './parse/database-subscription-store';
+import type { DatabaseController } from './parse/internals';
+import type { Clock } from './shared/clock';
+import type { Logger } from './shared/logger';
+
+export interface RunningEventsParts {
+  readonly options: ResolvedOptions;
+  readonly database: DatabaseController;
+  readonly serverDatabase: ServerDatabase;
+  readonly hooks: HookRegistry;
+  readonly hookStore: HookStore;
+  readonly boxes: SecretBoxes;
+  readonly keys: ServerKeys;
+  readonly senders: Senders;
+  readonly client: ExchangeClient;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Name of this node in the log of attempts. */
+  readonly node: string;
+  /** Hears of attempts of `after*` hooks. */
+  readonly onHookAttempt: (hook: InstalledHook, ended: AttemptEnded) => void;
+}
+
+export class RunningEvents {
+  readonly subscriptions: SubscriptionRegistry;
+  readonly matcher: CompiledMatcher;
+  readonly intake: Outbox;
+  readonly #parts: RunningEventsParts;
+  readonly #store: DeliveryStore;
+  readonly #subscriptionStore: DatabaseSubscriptionStore;
+  readonly #keyStore: DatabaseEventKeyStore;
+  readonly #dispatcher: InProcessDispatcher;
+  readonly #publisher: EventPublisher;
+  readonly #recorder: HealthRecorder;
+  readonly #operational: OperationalEvents;
+  readonly #retention: Retention;
+
+  /** Opens the store of deliveries; nothing runs yet. */
+  static async open(parts: RunningEventsParts): Promise<RunningEvents> {
+    return new RunningEvents(
+      parts,
+      await openDeliveryStore(parts.options.store, parts.serverDatabase, parts),
+    );
+  }
+
+  private constructor(parts: RunningEventsParts, store: DeliveryStore) {
+    const { options, database, hooks, hookStore, senders, client, clock, logger, node } = parts;
+    this.#parts = parts;
+    this.#store = store;
+    this.#subscriptionStore = new DatabaseSubscriptionStore({ database, clock });
+    this.#keyStore = new DatabaseEventKeyStore(database);
+    this.subscriptions = new SubscriptionRegistry({
+      store: this.#subscriptionStore,
+      lock: hookStore,
+      boxes: parts.boxes,
+      clock,
+      logger,
+      whyUnreachable: (url, network) => whyUnreachable(url, options.network, network),
+      completeKeys: settings => hooks.completeKeys(settings),
+      senderOf: subscription => senders.of(subscription),
+      cancelDeliveries: endpoint => store.cancel(endpoint, clock.now()),
+    });
+    this.matcher = new CompiledMatcher({ registry: this.subscriptions, clock, logger });
+    const endpoints = joinEndpoints(
+      createHookEndpoints({ registry: hooks, senderOf: hook => senders.of(hook) }),
+      this.subscriptions.endpoints,
+    );
+    const { breakerFailures, breakerFailurePercent, breakerOpenMs, pauseAfterMs, pauseAfterFailures } =
+      options;
+    this.#dispatcher = new InProcessDispatcher({
+      store,
+      endpoints,
+      client,
+      clock,
+      logger,
+      node,
+      observer: { attemptEnded: ended => this.#recorder.attemptEnded(ended) },
+      options: {
+        breaker: {
+          failuresToOpen: breakerFailures,
+          failurePercent: breakerFailurePercent,
+          openMs: breakerOpenMs,
+        },
+      },
+    });
+    this.intake = new Outbox({
+      store,
+      clock,
+      logger,
+      ...(options.deliver && { dispatcher: this.#dispatcher }),
+      options: { onStoreFailure: options.onStoreFailure },
+    });
+    this.#operational = new OperationalEvents({ matcher: this.matcher, intake: this.intake, clock, logger });
+    this.#recorder = new HealthRecorder({
+      registry: this.subscriptions,
+      store: this.#subscriptionStore,
+      operational: this.#operational,
+      onHookAttempt: ended => this.#tellHook(ended),
+      clock,
+      logger,
+      options: { pauseAfterMs, pauseAfterFailures },
+    });
+    this.#publisher = new EventPublisher({
+      matcher: this.matcher,
+      intake: this.intake,
+      keys: this.#keyStore,
+      clock,
+    });
+    this.#retention = new Retention({ store, clock, logger, options: options.retention });
+    hooks.onRemoved(key => this.#cancelHook(key));
+  }
+
+  /** Where the management API finds everything. */
+  get api(): EventsApiParts {
+    const { clock } = this.#parts;
+    return {
+      subscriptions: this.subscriptions,
+      matcher: this.matcher,
+      intake: this.intake,
+      deliveries: this.#store,
+      publisher: this.#publisher,
+      wake: () => this.#dispatcher.wake(),
+      clock,
+    };
+  }
+
+  /** Makes tables and classes, and reads the subscriptions. Throws BROKEN_SECRET when they are under another key. */
+  async prepare(): Promise<void> {
+    await Promise.all([this.#store.migrate(), this.#subscriptionStore.prepare(), this.#keyStore.prepare()]);
+    await this.subscriptions.reload();
+    if (!this.#parts.options.encryptionKeyLost) this.subscriptions.assertReadable();
+  }
+
+  /** Puts secrets under the current key, and begins to deliver. */
+  async start(): Promise<void> {
+    const resealed = await this.subscriptions.reseal();
+    if (resealed > 0)
+      this.#parts.logger.info(`webhooks: ${resealed} subscriptions are under the new encryption key`);
+    this.#retention.start();
+    if (this.#parts.options.deliver) await this.#dispatcher.start();
+  }
+
+  /** Resolves when the deliveries are durable. As EventPublisher.publish. */
+  async publish(type: string, data: unknown, options?: PublishOptions): Promise<PublishedEvent> {
+    return this.#publisher.publish(type, data, options);
+  }
+
+  /** Breaker and attempts under way of an `after*` hook on this node. */
+  laneOf(hook: InstalledHook): { readonly breaker: LaneState; readonly inFlight: number } {
+    return this.#dispatcher.stateOf(hookEndpointKey(hook.key));
+  }
+
+  /** Waits at most `drainTimeoutMs` for attempts under way; what is left waits in the store. */
+  async close(drainTimeoutMs: number): Promise<void> {
+    await this.#retention.stop();
+    await this.intake.stop(drainTimeoutMs);
+    await this.#dispatcher.stop(drainTimeoutMs);
+    await this.#recorder.stop();
+    await this.#operational.drained();
+    await this.#store.close();
+  }
+
+  async #cancelHook(key: string): Promise<void> {
+    const { clock, logger } = this.#parts;
+    try {
+      await this.#store.cancel(hookEndpointKey(key), clock.now());
+    } catch (error) {
+      // Who meets such a delivery later cancels it, too.
+      logger.warn(`webhooks: deliveries of a removed hook are cancelled later: ${String(error)}`);
+    }
+  }
+
+  #tellHook(ended: AttemptEnded): void {
+    const hook = this.#parts.hooks.find(hookKeyOfEndpoint(ended.endpoint.key) ?? '');
+    if (hook) this.#parts.onHookAttempt(hook, ended);
+  }
+}
