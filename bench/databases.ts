@@ -26,21 +26,21 @@ export interface Databases {
  */
 export async function openDatabases(): Promise<Databases> {
   const given = process.env['POSTGRES_URI'];
-  const postgres = given !== undefined && given !== '' ? givenServer(given) : await embeddedServer();
   const mongodbUri = process.env['MONGODB_URI'] ?? '';
   const created: { readonly kind: DatabaseKind; readonly name: string }[] = [];
-  const versions: Partial<Record<DatabaseKind, string>> = {
-    postgres: await withPostgres(postgres.uri, async client => {
-      const { rows } = await client.query<{ server_version: string }>('SHOW server_version');
-      return `PostgreSQL ${rows[0]?.server_version ?? ''}`;
-    }),
-  };
+  const versions: Partial<Record<DatabaseKind, string>> = {};
+  // First: when it cannot be reached, nothing has been started that would keep the process.
   if (mongodbUri !== '') {
     versions.mongodb = await withMongodb(mongodbUri, async client => {
       const info = await client.db('admin').command({ buildInfo: 1 });
       return `MongoDB ${String(info['version'])}`;
     });
   }
+  const postgres = given !== undefined && given !== '' ? givenServer(given) : await embeddedServer();
+  versions.postgres = await withPostgres(postgres.uri, async client => {
+    const { rows } = await client.query<{ server_version: string }>('SHOW server_version');
+    return `PostgreSQL ${rows[0]?.server_version ?? ''}`;
+  });
   return {
     versions,
     has: kind => versions[kind] !== undefined,

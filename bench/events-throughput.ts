@@ -32,7 +32,7 @@ const eventType = 'custom.bench';
 const setups: readonly Setup[] = [
   { name: 'postgres, in-process', options: { database: 'postgres' } },
   { name: 'mongodb, in-process', options: { database: 'mongodb' } },
-  { name: 'memory, in-process', options: { webhooks: { events: { store: 'memory' } } } },
+  { name: 'memory, in-process', options: { webhooks: { store: 'memory' } } },
 ];
 
 interface Running {
@@ -108,11 +108,8 @@ async function startSetups(scene: Scene, fanOut: number): Promise<readonly Runni
       scene.skip(`deliveries, ${setup.name}`, `the server does not start: ${String(error)}`);
       continue;
     }
-    if (await subscribe(scene, setup, { server, fanOut })) running.push({ setup, server, samples: [] });
-    else {
-      scene.skip(`deliveries, ${setup.name}`, 'this version has no subscriptions');
-      await scene.stopServers([server]);
-    }
+    await subscribe(scene, setup, { server, fanOut });
+    running.push({ setup, server, samples: [] });
   }
   return running;
 }
@@ -121,16 +118,14 @@ async function subscribe(
   scene: Scene,
   setup: Setup,
   { server, fanOut }: { readonly server: BenchServer; readonly fanOut: number },
-): Promise<boolean> {
+): Promise<void> {
   for (let index = 0; index < fanOut; index++) {
-    const objectId = await createSubscription(server, {
+    await createSubscription(server, {
       name: `bench-${index}`,
       url: receiverUrl(scene.receiver, setup.name, 0),
       events: [eventType],
     });
-    if (objectId === undefined) return false;
   }
-  return true;
 }
 
 async function measureSetup(

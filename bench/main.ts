@@ -1,6 +1,7 @@
 // `npm run bench` runs everything, `npm run bench -- blocking` one part. Progress goes to stderr, tables to stdout.
 import { runBlocking } from './blocking';
 import { parseCommandLine, usage, type BenchOptions, type Part } from './command-line';
+import { compileProcesses } from './compile';
 import { runEvents } from './events';
 import { printPart, writeResults, type PartResult } from './report';
 import { runScale } from './scale';
@@ -19,13 +20,13 @@ function runPart(part: Part, scene: Scene): Promise<PartResult> {
   }
 }
 
-async function run(options: BenchOptions): Promise<void> {
+async function run(options: BenchOptions, compiledFolder: string): Promise<void> {
   const startedAt = new Date();
   const results: PartResult[] = [];
   let databases = {};
   for (const part of options.parts) {
     // Each part on processes of its own: one that is full of another's hooks and rows is another machine.
-    const scene = await openScene(options);
+    const scene = await openScene(options, compiledFolder);
     try {
       databases = scene.databases.versions;
       const result = await runPart(part, scene);
@@ -47,8 +48,11 @@ try {
   process.exitCode = 2;
 }
 if (options) {
-  run(options).catch((error: unknown) => {
-    process.stderr.write(`${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
-    process.exitCode = 1;
-  });
+  const compiled = compileProcesses();
+  run(options, compiled.folder)
+    .catch((error: unknown) => {
+      process.stderr.write(`${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
+      process.exitCode = 1;
+    })
+    .finally(() => compiled.remove());
 }

@@ -40,17 +40,16 @@ export async function createHook(server: BenchServer, hook: Readonly<Record<stri
   if (status !== 200) throw new Error(`hook refused: ${JSON.stringify(body)}`);
 }
 
-/** Its objectId; undefined when this server has no subscriptions. Throws when it refuses this one. */
+/** Its objectId. Throws when the server refuses it. */
 export async function createSubscription(
   server: BenchServer,
   fields: Readonly<Record<string, unknown>>,
-): Promise<string | undefined> {
+): Promise<string> {
   const answer = await callAsMaster(server, {
     method: 'POST',
     path: '/webhooks/subscriptions',
     body: fields,
   });
-  if (answer.status === 404) return undefined;
   const { objectId } = answer.body;
   if (answer.status !== 201 || typeof objectId !== 'string') {
     throw new Error(`subscription refused: ${answer.status} ${JSON.stringify(answer.body)}`);

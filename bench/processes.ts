@@ -1,7 +1,7 @@
 // Child processes of a benchmark and the messages they answer; both sides check what they get.
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
-import { join } from 'node:path';
+import { basename } from 'node:path';
 import type { z } from 'zod';
 
 /** What a process says when it is ready, what it is asked and what it answers. */
@@ -19,19 +19,19 @@ export interface BenchProcess<Ready, Request, Answer> {
   stop(): Promise<void>;
 }
 
-/** Starts `file` of this folder with a V8 of its own and waits until it is ready. */
+/** Starts a program (`.js`) with a V8 of its own and waits until it is ready. */
 export async function startProcess<Ready, Request extends object, Answer>(
-  file: string,
+  path: string,
   protocol: Protocol<Ready, Request, Answer>,
   settings: object = {},
 ): Promise<BenchProcess<Ready, Request, Answer>> {
-  const child = fork(join(__dirname, file), [JSON.stringify(settings)], {
-    execArgv: ['--import', 'tsx', '--expose-gc'],
+  const child = fork(path, [JSON.stringify(settings)], {
+    execArgv: ['--expose-gc'],
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
   });
   const ended = once(child, 'exit');
   const failed = ended.then(([code]) => {
-    throw new Error(`${file} ended with ${String(code)}`);
+    throw new Error(`${basename(path)} ended with ${String(code)}`);
   });
   failed.catch(() => undefined);
   const next = async (): Promise<unknown> => {

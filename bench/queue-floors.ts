@@ -6,7 +6,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { assertClosed } from './ledger';
-import { startProcess } from './processes';
 import { queueProtocol } from './queue-protocol';
 import type { Scene } from './scene';
 
@@ -50,7 +49,7 @@ async function openFloor(
   let service: Service | undefined;
   try {
     service = await open();
-    const child = await startProcess('queue.ts', queueProtocol, service.settings);
+    const child = await scene.startProcess('queue', queueProtocol, service.settings);
     const stopAll = async (): Promise<void> => {
       await child.stop();
       await service?.stop();

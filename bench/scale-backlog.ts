@@ -19,11 +19,6 @@ export async function measureBacklog(scene: Scene): Promise<readonly Table[]> {
     classes: ['Backlog'],
     concurrency: 64,
   });
-  if (objectId === undefined) {
-    scene.skip(`draining a backlog of ${rows} over HTTP`, 'this version has no subscriptions');
-    await scene.stopServers([server]);
-    return [];
-  }
   const store = await startStore(scene, database, server.databaseURI);
   scene.log(`scale: a backlog of ${rows}`);
   const cpuBefore = await server.cpuUs();

@@ -2,7 +2,6 @@
 import type { DatabaseKind } from './databases';
 import { assertClosed } from './ledger';
 import { medianOf } from './measure';
-import { startProcess } from './processes';
 import type { Table, Target } from './report';
 import type { Scene } from './scene';
 import { storeProtocol, type StoreAnswer, type StoreProcess } from './store-protocol';
@@ -73,7 +72,7 @@ export async function startStore(
   databaseURI?: string,
 ): Promise<StoreProcess> {
   const uri = databaseURI ?? (await scene.databases.create(kind));
-  return startProcess('store.ts', storeProtocol, { kind, uri });
+  return scene.startProcess('store', storeProtocol, { kind, uri });
 }
 
 async function drainBacklog(

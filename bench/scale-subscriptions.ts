@@ -19,8 +19,10 @@ export interface CrowdReport {
 }
 
 const classes = 1000;
-/** Creating one subscription over the API may cost the more the more there are: it ends here with what there is. */
+/** Creating them over the API ends here with what there is. */
 const creationBudgetMs = 240_000;
+/** Requests at once. */
+const creators = 16;
 
 export async function measureCrowd(scene: Scene): Promise<CrowdReport> {
   const { options } = scene;
@@ -29,10 +31,7 @@ export async function measureCrowd(scene: Scene): Promise<CrowdReport> {
   for (const wanted of sizes) {
     const server = await scene.startServer('plugin');
     const subscriptions = await subscribe(scene, server, wanted);
-    if (wanted > 0 && subscriptions === 0) {
-      scene.skip(`saves with ${wanted} subscriptions on other classes`, 'this version has no subscriptions');
-      await scene.stopServers([server]);
-    } else crowds.push({ subscriptions, server, samples: [] });
+    crowds.push({ subscriptions, server, samples: [] });
   }
   const requests = options.smoke ? 20 : options.requests * 2;
   for (let round = 0; round <= options.rounds; round++) {
@@ -76,20 +75,20 @@ const cpuOf = ({ cpuPerSaveUs }: SaveSample): number => cpuPerSaveUs;
 /** How many there are in the end. */
 async function subscribe(scene: Scene, server: BenchServer, wanted: number): Promise<number> {
   const startedAt = performance.now();
-  for (let index = 0; index < wanted; index++) {
-    const elapsedMs = performance.now() - startedAt;
-    if (elapsedMs > creationBudgetMs) {
-      scene.log(`scale: ${index} of ${wanted} subscriptions after ${Math.round(elapsedMs / 1000)} s`);
-      return index;
+  let made = 0;
+  const createNext = async (): Promise<void> => {
+    while (made < wanted && performance.now() - startedAt < creationBudgetMs) {
+      const index = made++;
+      await createSubscription(server, {
+        name: `crowd-${index}`,
+        url: receiverUrl(scene.receiver, 'crowd', 0),
+        events: ['object.*'],
+        classes: [`Crowd${index % classes}`],
+      });
     }
-    const objectId = await createSubscription(server, {
-      name: `crowd-${index}`,
-      url: receiverUrl(scene.receiver, 'crowd', 0),
-      events: ['object.*'],
-      classes: [`Crowd${index % classes}`],
-    });
-    if (objectId === undefined) return 0;
-    if (index % 1000 === 999) scene.log(`scale: ${index + 1} of ${wanted} subscriptions`);
-  }
-  return wanted;
+  };
+  await Promise.all(Array.from({ length: creators }, createNext));
+  const seconds = Math.round((performance.now() - startedAt) / 1000);
+  if (wanted > 0) scene.log(`scale: ${made} of ${wanted} subscriptions, created in ${seconds} s`);
+  return made;
 }

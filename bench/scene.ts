@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { BenchOptions } from './command-line';
 import { openDatabases, type DatabaseKind, type Databases } from './databases';
 import { loadProtocol, type Load } from './load-protocol';
-import { startProcess } from './processes';
+import { startProcess, type BenchProcess, type Protocol } from './processes';
 import { receiverProtocol, type Receiver } from './receiver-protocol';
 import { serverProtocol, type ServerProcess, type Variant } from './server-protocol';
 
@@ -35,17 +35,26 @@ export interface Scene {
   log(line: string): void;
   /** True when `--only` does not leave this scenario out. */
   includes(scenario: string): boolean;
+  /** Starts `<name>.ts` of this folder, compiled; who starts it stops it. */
+  startProcess<Ready, Request extends object, Answer>(
+    name: string,
+    protocol: Protocol<Ready, Request, Answer>,
+    settings?: object,
+  ): Promise<BenchProcess<Ready, Request, Answer>>;
   startServer(variant: Variant, options?: ServerOptions): Promise<BenchServer>;
   /** Stops these servers; the rest is stopped by `close`. */
   stopServers(servers: readonly BenchServer[]): Promise<void>;
   close(): Promise<void>;
 }
 
-export async function openScene(options: BenchOptions): Promise<Scene> {
+/** `compiledFolder`: where compileProcesses has put the processes. */
+export async function openScene(options: BenchOptions, compiledFolder: string): Promise<Scene> {
   const log = (line: string): void => void process.stderr.write(`${line}\n`);
   const databases = await openDatabases();
-  const receiver = await startProcess('receiver.ts', receiverProtocol);
-  const load = await startProcess('load.ts', loadProtocol);
+  const start: Scene['startProcess'] = (name, protocol, settings) =>
+    startProcess(join(compiledFolder, `${name}.js`), protocol, settings);
+  const receiver = await start('receiver', receiverProtocol);
+  const load = await start('load', loadProtocol);
   const running = new Set<BenchServer>();
   const skipped: string[] = [];
   const stopServers = async (servers: readonly BenchServer[]): Promise<void> => {
@@ -67,9 +76,10 @@ export async function openScene(options: BenchOptions): Promise<Scene> {
     },
     includes: scenario => options.only === undefined || scenario.includes(options.only),
     stopServers,
+    startProcess: start,
     startServer: async (variant, { database = options.database, databaseURI, webhooks = {} } = {}) => {
       const uri = databaseURI ?? (await databases.create(database));
-      const child = await startProcess('server.ts', serverProtocol, { variant, databaseURI: uri, webhooks });
+      const child = await start('server', serverProtocol, { variant, databaseURI: uri, webhooks });
       const server: BenchServer = {
         variant,
         origin: `http://127.0.0.1:${child.ready.port}`,

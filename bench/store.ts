@@ -31,6 +31,7 @@ function newDelivery(endpoint: string): NewDelivery {
     nextAttemptAt: now,
     isTest: false,
     depth: 1,
+    traceparent: undefined,
   };
 }
 

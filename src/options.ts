@@ -77,6 +77,22 @@ const shape = z.strictObject({
       maxDeliveries: z.int().min(0).max(100_000_000).default(1_000_000),
     })
     .prefault({}),
+  /** How this process attempts deliveries. */
+  dispatch: z
+    .strictObject({
+      /**
+       * How long a delivery is this process's own, in milliseconds: after a crash others take it over so much later. Made
+       * longer where a `timeoutMs` asks for it. A sixth of it, at most 10 s, is for clocks that differ. 1000..600000.
+       */
+      leaseMs: z.int().min(1000).max(600_000).default(60_000),
+      /** Longest time between looks for deliveries that are due, in milliseconds. 50..60000. */
+      pollMs: z.int().min(50).max(60_000).default(1000),
+      /** Attempts under way at once, of all subscriptions and hooks together. 1..10000. */
+      maxInFlight: z.int().min(1).max(10_000).default(1000),
+      /** Attempts per second of what a subscription's pause left behind. 1..10000. */
+      catchUpPerSecond: z.int().min(1).max(10_000).default(100),
+    })
+    .prefault({}),
   /** Pauses a subscription that has failed for so long without one success, in milliseconds; 0: never. 0..2592000000. */
   pauseAfterMs: z.int().min(0).max(2_592_000_000).default(432_000_000),
   /** Pauses a subscription after so many failed attempts in a row; 0: never. 0..100000. */

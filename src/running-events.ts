@@ -1,7 +1,11 @@
 // The asynchronous half between start and stop(): subscriptions, deliveries and who brings them out, built together.
+import type { EventsReading } from './api/delivery-metrics';
 import type { EventsApiParts } from './api/management-api';
+import type { EventsHealth } from './api/server-routes';
 import type { ServerKeys } from './blocking/server-keys';
+import { readTraceparent, startAttemptTrace } from './blocking/delivery-tracing';
 import { whyUnreachable, type Senders } from './blocking/sender';
+import type { DeliveryQueueConsumer, DeliveryQueueProducer, QueueConnection } from './events/delivery-queue';
 import type { DeliveryStore } from './events/delivery-store';
 import type { AttemptEnded } from './events/dispatching';
 import { InProcessDispatcher } from './events/dispatcher';
@@ -17,8 +21,10 @@ import { openDeliveryStore, type ServerDatabase } from './events/open-delivery-s
 import { OperationalEvents } from './events/operational-events';
 import { Outbox } from './events/outbox';
 import { Retention } from './events/retention';
+import { within } from './events/store-retries';
 import { CompiledMatcher } from './events/subscription-matcher';
 import { SubscriptionRegistry } from './events/subscription-registry';
+import type { SubscriptionHealth } from './events/subscriptions';
 import type { HookStore } from './hooks/hook-store';
 import type { InstalledHook } from './hooks/installed-hook';
 import type { HookRegistry } from './hooks/registry';
@@ -29,11 +35,16 @@ import type { ResolvedOptions } from './options';
 import { DatabaseEventKeyStore } from './parse/database-event-key-store';
 import { DatabaseSubscriptionStore } from './parse/database-subscription-store';
 import type { DatabaseController } from './parse/internals';
+import { createRedisConsumer, createRedisProducer } from './queue/redis-queue';
 import type { Clock } from './shared/clock';
 import type { Logger } from './shared/logger';
 
+/** Clocks of nodes differ by less than this, in milliseconds. */
+const maxLeaseMarginMs = 10_000;
+
 export interface RunningEventsParts {
   readonly options: ResolvedOptions;
+  readonly applicationId: string;
   readonly database: DatabaseController;
   readonly serverDatabase: ServerDatabase;
   readonly hooks: HookRegistry;
@@ -46,6 +57,8 @@ export interface RunningEventsParts {
   readonly logger: Logger;
   /** Name of this node in the log of attempts. */
   readonly node: string;
+  /** Hears of every attempt on this node. Must not throw. */
+  readonly onAttempt: (ended: AttemptEnded) => void;
   /** Hears of attempts of `after*` hooks. */
   readonly onHookAttempt: (hook: InstalledHook, ended: AttemptEnded) => void;
 }
@@ -63,6 +76,8 @@ export class RunningEvents {
   readonly #recorder: HealthRecorder;
   readonly #operational: OperationalEvents;
   readonly #retention: Retention;
+  readonly #producer: DeliveryQueueProducer | undefined;
+  readonly #consumer: DeliveryQueueConsumer | undefined;
 
   /** Opens the store of deliveries; nothing runs yet. */
   static async open(parts: RunningEventsParts): Promise<RunningEvents> {
@@ -84,7 +99,7 @@ export class RunningEvents {
       boxes: parts.boxes,
       clock,
       logger,
-      whyUnreachable: (url, network) => whyUnreachable(url, options.network, network),
+      whyUnreachable: (url, network) => whyUnreachable(url, options, network),
       completeKeys: settings => hooks.completeKeys(settings),
       senderOf: subscription => senders.of(subscription),
       cancelDeliveries: endpoint => store.cancel(endpoint, clock.now()),
@@ -103,8 +118,16 @@ export class RunningEvents {
       clock,
       logger,
       node,
-      observer: { attemptEnded: ended => this.#recorder.attemptEnded(ended) },
+      tracer: startAttemptTrace,
+      observer: {
+        attemptEnded: ended => {
+          parts.onAttempt(ended);
+          this.#recorder.attemptEnded(ended);
+        },
+      },
       options: {
+        ...options.dispatch,
+        leaseMarginMs: Math.min(maxLeaseMarginMs, Math.floor(options.dispatch.leaseMs / 6)),
         breaker: {
           failuresToOpen: breakerFailures,
           failurePercent: breakerFailurePercent,
@@ -112,11 +135,23 @@ export class RunningEvents {
         },
       },
     });
+    const { deliver } = options;
+    // Applications that share a Redis must not take each other's ids.
+    const queue = options.queue && {
+      ...options.queue,
+      prefix: `${options.queue.prefix}:${encodeURIComponent(parts.applicationId)}`,
+    };
+    const dispatcher = this.#dispatcher;
+    const producer = queue && createRedisProducer({ options: queue, clock, logger });
+    this.#producer = producer;
+    this.#consumer =
+      queue && deliver ? createRedisConsumer({ options: queue, clock, logger, dispatcher }) : undefined;
     this.intake = new Outbox({
       store,
       clock,
       logger,
-      ...(options.deliver && { dispatcher: this.#dispatcher }),
+      ...(deliver && { dispatcher }),
+      ...(producer && { onInserted: refs => producer.offer(refs) }),
       options: { onStoreFailure: options.onStoreFailure },
     });
     this.#operational = new OperationalEvents({ matcher: this.matcher, intake: this.intake, clock, logger });
@@ -134,6 +169,7 @@ export class RunningEvents {
       intake: this.intake,
       keys: this.#keyStore,
       clock,
+      currentTraceparent: readTraceparent,
     });
     this.#retention = new Retention({ store, clock, logger, options: options.retention });
     hooks.onRemoved(key => this.#cancelHook(key));
@@ -166,7 +202,9 @@ export class RunningEvents {
     if (resealed > 0)
       this.#parts.logger.info(`webhooks: ${resealed} subscriptions are under the new encryption key`);
     this.#retention.start();
-    if (this.#parts.options.deliver) await this.#dispatcher.start();
+    if (!this.#parts.options.deliver) return;
+    await this.#dispatcher.start();
+    this.#consumer?.start();
   }
 
   /** Resolves when the deliveries are durable. As EventPublisher.publish. */
@@ -179,10 +217,43 @@ export class RunningEvents {
     return this.#dispatcher.stateOf(hookEndpointKey(hook.key));
   }
 
+  /** For metrics. */
+  get reading(): EventsReading {
+    const subscriptions = { healthy: 0, failing: 0, paused: 0, broken: 0 };
+    for (const { health, broken } of this.subscriptions.list())
+      subscriptions[broken === undefined ? health.state : 'broken'] += 1;
+    return { spooled: this.intake.spooled, subscriptions };
+  }
+
+  /** For the health of this node; asks the store of deliveries for at most `timeoutMs`. */
+  async readHealth(timeoutMs: number): Promise<EventsHealth> {
+    const isReachable = await within(this.#parts.clock, timeoutMs, this.#store.nextDueAt([])).then(
+      () => true,
+      () => false,
+    );
+    const views = this.subscriptions.list();
+    const named = (state: SubscriptionHealth['state']): readonly string[] =>
+      views.filter(({ health }) => health.state === state).map(({ name }) => name);
+    return {
+      isStoreReachable: isReachable,
+      spooled: this.intake.spooled,
+      subscriptions: views.length,
+      paused: named('paused'),
+      failing: named('failing'),
+    };
+  }
+
+  /** Of the queue, if there is one: this process's way to it. */
+  get queue(): QueueConnection | undefined {
+    return (this.#producer ?? this.#consumer)?.connection;
+  }
+
   /** Waits at most `drainTimeoutMs` for attempts under way; what is left waits in the store. */
   async close(drainTimeoutMs: number): Promise<void> {
     await this.#retention.stop();
+    await this.#consumer?.close();
     await this.intake.stop(drainTimeoutMs);
+    await this.#producer?.close();
     await this.#dispatcher.stop(drainTimeoutMs);
     await this.#recorder.stop();
     await this.#operational.drained();

@@ -14,6 +14,7 @@ import { failureKinds, type FailureKind } from './blocking/failure-message';
 import type { AttemptEnded } from './events/dispatching';
 import type { PublishOptions, PublishedEvent } from './events/event-publisher';
 import { announceMs, ChangePoller } from './hooks/change-poller';
+import { deriveKey } from './hooks/derive-key';
 import type { HookSettings } from './hooks/hook-settings';
 import type { InstalledHook } from './hooks/installed-hook';
 import { HookRegistry } from './hooks/registry';
@@ -84,8 +85,13 @@ export class Running {
     const logger = config.loggerController;
     const store = new DatabaseHookStore({ database: config.database, clock, logger });
     const boxes = new SecretBoxes(
-      createSecretBox(await findKeyMaterial(options.encryptionKey, config.masterKey), clock),
-      options.previousEncryptionKeys.map(former => createSecretBox(former, clock)),
+      createSecretBox(
+        await deriveKey(await findKeyMaterial(options.encryptionKey, config.masterKey)),
+        clock,
+      ),
+      (await Promise.all(options.previousEncryptionKeys.map(deriveKey))).map(key =>
+        createSecretBox(key, clock),
+      ),
     );
     const keys = new ServerKeys(clock);
     const registry = new HookRegistry({
@@ -95,7 +101,7 @@ export class Running {
       logger,
       keys,
       defaults: options.defaults as HookSettings,
-      whyUnreachable: (url, settings) => whyUnreachable(url, options.network, settings.network),
+      whyUnreachable: (url, settings) => whyUnreachable(url, options, settings.network),
     });
     const client = createExchangeClient({
       connectTimeoutMs: options.connectTimeoutMs,
@@ -111,11 +117,17 @@ export class Running {
       issuer: options.issuer ?? serverURL,
       webhookKey: typeof webhookKey === 'string' && webhookKey !== '' ? webhookKey : undefined,
       network: options.network,
+      proxy: options.proxy,
+      dnsTimeoutMs: options.dnsTimeoutMs,
       keyRing: () => keys.ring,
     });
     const readLane = (hook: InstalledHook): LaneReading =>
       hook.blocking ? caller.laneOf(hook) : events.laneOf(hook);
-    const metrics = createMetrics({ listHooks: () => registry.list(), readLane });
+    const metrics = createMetrics({
+      listHooks: () => registry.list(),
+      readLane,
+      readEvents: () => events.reading,
+    });
     const { breakerFailures, breakerFailurePercent, breakerOpenMs } = options;
     const caller: HookCaller = new HookCaller({
       client,
@@ -133,6 +145,7 @@ export class Running {
     const node = `${hostname()}/${process.pid}/${randomUUID().slice(0, 8)}`;
     const events: RunningEvents = await RunningEvents.open({
       options,
+      applicationId: config.applicationId,
       database: config.database,
       serverDatabase: serverDatabase(config.database),
       hooks: registry,
@@ -144,7 +157,8 @@ export class Running {
       clock,
       logger,
       node,
-      onHookAttempt: (hook, ended) => countAttempt(hook, ended, { metrics, clock }),
+      onAttempt: ended => metrics.attemptEnded(ended),
+      onHookAttempt: (hook, ended) => countAttempt(hook, ended, { metrics, clock, logger }),
     });
     return new Running(parts, { registry, store, keys, client, senders, metrics, caller, events, node });
   }
@@ -172,6 +186,7 @@ export class Running {
       },
       listHooks: () => registry.list(),
       laneOf,
+      readEvents: () => events.readHealth(healthTimeoutMs),
       publicKeys: () => ({
         jwks: jwks(keys.ring.bearer, clock.now()),
         maxAgeSeconds: jwksMaxAgeSeconds,
@@ -300,8 +315,8 @@ export class Running {
 /** An attempt of an `after*` hook counts as a call of it. */
 function countAttempt(
   hook: InstalledHook,
-  { attempt, outcome }: AttemptEnded,
-  { metrics, clock }: { readonly metrics: Metrics; readonly clock: Clock },
+  { attempt, outcome, state }: AttemptEnded,
+  { metrics, clock, logger }: { readonly metrics: Metrics; readonly clock: Clock; readonly logger: Logger },
 ): void {
   const { health } = hook;
   health.calls += 1;
@@ -313,6 +328,8 @@ function countAttempt(
     health.lastFailureAt = clock.now();
     health.lastFailure = failure;
   }
+  if (state === 'exhausted')
+    logger.warn(`webhook ${hook.label}: a delivery is given up after its last attempt (${failure ?? 'status'})`);
   metrics.callEnded({
     hook,
     outcome: failure === undefined ? 'unchanged' : 'failed',

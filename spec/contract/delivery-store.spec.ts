@@ -30,6 +30,8 @@ const everything: Omit<ClaimRequest, 'lease'> = {
   except: [],
 };
 
+const traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01';
+
 let created = 0;
 
 function newDelivery(fields: Partial<NewDelivery> = {}): NewDelivery {
@@ -46,6 +48,7 @@ function newDelivery(fields: Partial<NewDelivery> = {}): NewDelivery {
     nextAttemptAt: noon,
     isTest: false,
     depth: 1,
+    traceparent: undefined,
     ...fields,
   };
 }
@@ -198,7 +201,7 @@ function contract(setUp: () => Promise<TestStores>): void {
 
   describe('insert', () => {
     it('keeps every field', async () => {
-      const delivery = newDelivery({ nextAttemptAt: noon + 5, isTest: true, depth: 3 });
+      const delivery = newDelivery({ nextAttemptAt: noon + 5, isTest: true, depth: 3, traceparent });
       await store.insert([delivery], undefined);
       expect(await store.get(delivery.id)).toEqual({
         delivery: {
@@ -212,6 +215,12 @@ function contract(setUp: () => Promise<TestStores>): void {
         },
         attempts: [],
       });
+    });
+
+    it('gives a claim the trace, too', async () => {
+      await store.insert([newDelivery({ traceparent }), newDelivery()], undefined);
+      const claimed = await store.claim({ ...claimAll, now: noon });
+      expect(claimed.map(delivery => delivery.traceparent)).toEqual([traceparent, undefined]);
     });
 
     it('keeps a delivery that is about no object', async () => {

@@ -224,7 +224,7 @@ function contract(kind: Kind, openStore: () => Promise<OpenedStore>): void {
     const deliveries = newDeliveries(600, serve('good'));
     const added = Promise.all(deliveries.map(delivery => started.outbox.add([delivery])));
     await receiver.received('/good', 100);
-    await leaving.stop();
+    await leaving.stop(20_000);
     await added;
     await ledger.until(() => ledger.countById().size >= 600);
     expect(sentIds()).toEqual(webhookIdsOf(deliveries));

@@ -25,6 +25,7 @@ function newDelivery(fields: Partial<NewDelivery> = {}): NewDelivery {
     nextAttemptAt: noon,
     isTest: false,
     depth: 1,
+    traceparent: undefined,
     ...fields,
   };
 }

@@ -3,16 +3,21 @@
 import ParseSdk from 'parse/node';
 import type { EventKeyStore } from '../../src/events/event-key-store';
 import { newHealth, type SubscriptionStore } from '../../src/events/subscription-store';
+import { deriveKey } from '../../src/hooks/derive-key';
+import { putUnderKey } from '../../src/hooks/key-check';
+import { createSecretBox, SecretBoxes, type SecretBox } from '../../src/hooks/secret-box';
 import { DatabaseEventKeyStore } from '../../src/parse/database-event-key-store';
 import { DatabaseHookStore } from '../../src/parse/database-hook-store';
 import { DatabaseSubscriptionStore } from '../../src/parse/database-subscription-store';
 import type { DatabaseController } from '../../src/parse/internals';
+import { systemClock } from '../../src/shared/clock';
 import { silentLogger } from '../../src/shared/logger';
 import { describeOnEachDatabase, type FreshDatabase } from '../support/databases';
 import { ManualClock } from '../support/manual-clock';
 import { MemoryEventKeyStore } from '../support/memory-event-key-store';
 import { MemorySubscriptionStore } from '../support/memory-subscription-store';
-import { startParseApplication, type ParseApplication } from '../support/parse-application';
+import { masterKey, startParseApplication, type ParseApplication } from '../support/parse-application';
+import { boxOf } from '../support/secret-boxes';
 import { openSubscriptionNode } from '../support/subscription-node';
 
 interface Stores {
@@ -199,17 +204,18 @@ describeOnEachDatabase('a SubscriptionStore in a database', database => {
 
   followsTheContract(() => stores);
 
-  const openNode = (
-    keys: { readonly encryptionKey?: string; readonly previousKeys?: readonly string[] } = {},
-  ) => {
+  let ownBox: SecretBox;
+
+  beforeAll(async () => {
+    ownBox = createSecretBox(await deriveKey(masterKey), systemClock);
+  });
+
+  const openLock = (): DatabaseHookStore =>
+    new DatabaseHookStore({ database: controller, clock: stores.clock, logger: silentLogger });
+  const openNode = (boxes = new SecretBoxes(ownBox)) => {
     const { clock } = stores;
-    return openSubscriptionNode({
-      clock,
-      store: new DatabaseSubscriptionStore({ database: controller, clock }),
-      lock: new DatabaseHookStore({ database: controller, clock, logger: silentLogger }),
-      encryptionKey: 'test-master-key',
-      ...keys,
-    });
+    const store = new DatabaseSubscriptionStore({ database: controller, clock });
+    return openSubscriptionNode({ clock, store, lock: openLock(), boxes });
   };
   const fields = (name: string): Record<string, unknown> => ({
     name,
@@ -298,12 +304,17 @@ describeOnEachDatabase('a SubscriptionStore in a database', database => {
 
     it('names the subscriptions that another encryption key shuts, and seals them anew under a new one', async () => {
       await openNode().registry.create(fields('orders'));
-      const wrong = openNode({ encryptionKey: 'another' });
+      const another = boxOf('another');
+      const wrong = openNode(new SecretBoxes(another));
       await wrong.registry.reload();
       expect(() => wrong.registry.assertReadable()).toThrow(/subscription orders.*encryptionKey/s);
-      const rotated = openNode({ encryptionKey: 'another', previousKeys: ['test-master-key'] });
+      const boxes = new SecretBoxes(another, [ownBox]);
+      const rotated = openNode(boxes);
       await rotated.registry.reload();
       rotated.registry.assertReadable();
+      // The database stays under the former key until a start puts it under the new one.
+      expect(await rotated.registry.reseal()).toBe(0);
+      await openLock().exclusively(writer => putUnderKey(writer, boxes));
       expect(await rotated.registry.reseal()).toBe(1);
       expect(await rotated.registry.reseal()).toBe(0);
       await wrong.registry.reload();

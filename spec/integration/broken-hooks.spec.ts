@@ -12,12 +12,17 @@ describeOnEachDatabase('a hook whose settings cannot be read', database => {
   ] as const)('rejects every call where the default is %s', async (_name, defaults) => {
     const fresh = await database.create();
     const receiver = await startWebhookReceiver();
-    const parse = await startParseApplication({ database: fresh, webhooks: { defaults, pollIntervalMs: 50 } });
+    const parse = await startParseApplication({
+      database: fresh,
+      webhooks: { defaults, pollIntervalMs: 50 },
+    });
     try {
       const url = receiver.on('/hook', () => ({ success: 'answered' }));
       await parse.registerHook({ functionName: 'f', url });
       await parse.registerHook({ className: 'Puppy', triggerName: 'beforeSave', url });
-      const keys = (await readRawRows(database.kind, fresh, 'WebhookSetting')).map(({ hook }) => String(hook));
+      const keys = (await readRawRows(database.kind, fresh, 'WebhookSetting')).map(({ hook }) =>
+        String(hook),
+      );
       expect(keys).toHaveLength(2);
       for (const key of keys) {
         await replaceInRow(database.kind, fresh, {

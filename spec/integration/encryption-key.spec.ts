@@ -297,6 +297,38 @@ describeOnEachDatabase('a start with a new encryption key and the previous one',
     await alone.stop();
   });
 
+  it('is not taken back by a server of the first step that starts again', async () => {
+    const firstStep: WebhooksOptions = { previousEncryptionKeys: [newKey] };
+    const first = await start(firstStep);
+    const subscription = { name: 'all', url, events: ['*'], headers: { 'x-key': 'a header' } };
+    expect(await first.master('POST', '/webhooks/subscriptions', { body: subscription })).toMatchObject({
+      status: 201,
+    });
+    await first.stop();
+    const second = await start({ encryptionKey: newKey, previousEncryptionKeys: [masterKey] }, 'second');
+    const restarted = await start(firstStep);
+    try {
+      expect(restarted.logs).toContainEqual(
+        expect.stringMatching(/^warn .*was replaced by one of its previous/),
+      );
+      await expectAllAsItWas(restarted);
+      await restarted.registerHook({ functionName: 'later', url });
+      await expectAllAsItWas(second);
+    } finally {
+      await restarted.stop();
+      await second.stop();
+    }
+    const alone = await start({ encryptionKey: newKey });
+    try {
+      await expectAllAsItWas(alone);
+      expect((await alone.client('POST', '/functions/later', { body: {} })).body).toEqual({
+        result: 'answered',
+      });
+    } finally {
+      await alone.stop();
+    }
+  });
+
   it('makes server keys anew and has hooks reject with encryptionKeyLost, until they are registered anew', async () => {
     const parse = await start({ encryptionKey: newKey, encryptionKeyLost: true });
     const failed = { code: 141, error: expect.stringContaining('webhook function header failed') };

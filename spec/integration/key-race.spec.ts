@@ -1,13 +1,14 @@
 // Servers that start at once with different encryption keys where nothing has been sealed: one of them has the database.
 import ParseSdk from 'parse/node';
 import { HookRegistry } from '../../src/hooks/registry';
-import { createSecretBox, SecretBoxes } from '../../src/hooks/secret-box';
+import { SecretBoxes } from '../../src/hooks/secret-box';
 import type { WebhooksOptions } from '../../src/index';
 import { DatabaseHookStore } from '../../src/parse/database-hook-store';
 import type { DatabaseController } from '../../src/parse/internals';
 import { systemClock } from '../../src/shared/clock';
 import { describeOnEachDatabase, type FreshDatabase } from '../support/databases';
 import { startParseApplication, type ParseApplication } from '../support/parse-application';
+import { boxOf } from '../support/secret-boxes';
 
 const url = 'https://example.com/hook';
 const secret = `whsec_${Buffer.alloc(32, 1).toString('base64')}`;
@@ -50,7 +51,7 @@ describeOnEachDatabase('two servers with different encryption keys', database =>
     const logger = { info: () => undefined, warn: () => undefined, error: () => undefined };
     return new HookRegistry({
       store: new DatabaseHookStore({ database: controller, clock: systemClock, logger }),
-      boxes: new SecretBoxes(createSecretBox(encryptionKey, systemClock)),
+      boxes: new SecretBoxes(boxOf(encryptionKey)),
       clock: systemClock,
       logger,
       keys: { complete: async () => undefined, use: () => undefined, isNeededBy: () => false },

@@ -65,8 +65,13 @@ const proxyUrl = (credentials = ''): string =>
   `http://${credentials && `${credentials}@`}${proxy.host}:${proxy.port}`;
 const countOf = (address: string): Promise<number> | undefined =>
   receivers.listeners.find(listener => listener.address === address)?.count();
-const createGuard = (network: unknown = { deny: [bad] }): AddressGuard =>
-  createAddressGuard(parseNetworkOptions(network), { resolve: names.resolve });
+/** The receivers of these tests are on loopback, which a proxied call reaches only if it is listed. */
+const listed = { allow: ['127.0.0.0/8'] };
+const createGuard = (network: object = { deny: [bad] }): AddressGuard =>
+  createAddressGuard(parseNetworkOptions({ ...listed, ...network }), {
+    resolve: names.resolve,
+    isProxied: true,
+  });
 
 function open(options: UndiciClientOptions = {}, guard = createGuard()) {
   const client = createExchangeClient({ proxy: { url: proxyUrl() }, ...options });
@@ -161,6 +166,20 @@ describe('an address that is refused', () => {
     names.script('hooks.test', round);
     expect(await open()(urlOf('hooks.test'))).toMatchObject({ failure: 'address', tries: 1 });
     expect(proxy.connections).toBe(0);
+  });
+
+  it.each([
+    '127.0.0.1',
+    '127.1',
+    '[::ffff:127.0.0.1]',
+    'localhost',
+    'app.localhost',
+    'name-of-loopback.test',
+  ])("is the proxy's own loopback, unless it is listed: %s", async host => {
+    names.script('name-of-loopback.test', { a: [good] });
+    const guard = createGuard({ allow: [] });
+    expect(await open({}, guard)(urlOf(host))).toMatchObject({ failure: 'address', tries: 1 });
+    expect([proxy.connections, proxy.asked]).toEqual([0, []]);
   });
 
   it('is not reached by a name whose address changes after it was judged', async () => {
@@ -307,7 +326,7 @@ describeOnDatabase('postgres', 'a Parse Server with a proxy', database => {
     const receiver = await startWebhookReceiver();
     const parse = await startParseApplication({
       database: fresh,
-      webhooks: { proxy: { url: proxyUrl(`user:${password}`) } },
+      webhooks: { proxy: { url: proxyUrl(`user:${password}`) }, network: listed },
     });
     try {
       const url = receiver.on('/hello', () => ({ success: 'hello' }));

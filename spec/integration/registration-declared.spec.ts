@@ -1,4 +1,5 @@
 // Hooks declared in the options: brought into force at start, drift told, nothing removed unless asked.
+import { Webhook } from 'standardwebhooks';
 import { WebhookError, type WebhooksOptions } from '../../src/index';
 import { describeOnEachDatabase, type FreshDatabase } from '../support/databases';
 import { insertHookRows, readRawRows } from '../support/hook-rows';
@@ -168,6 +169,46 @@ describeOnEachDatabase('declared hooks', database => {
     printed.mockRestore();
     await withServer({}, async parse => {
       expect((await parse.master('GET', '/hooks/functions')).body).toEqual([]);
+    });
+  });
+
+  it('take back no rotation, such as after a leak: the log names the hook', async () => {
+    const secretOf = (byte: number): string => `whsec_${Buffer.alloc(32, byte).toString('base64')}`;
+    const signs = (secret: string): boolean => {
+      const call = receiver.calls.at(-1);
+      try {
+        new Webhook(secret).verify(String(call?.raw), call?.headers as Record<string, string>);
+        return true;
+      } catch {
+        return false;
+      }
+    };
+    const hook = { functionName: 'f', url: receiver.on('/leak', () => ({ success: 1 })) };
+    const rotate = { path: '/webhooks/hooks/functions/f/secret/rotate', body: { graceMs: 0 } };
+    const leaked = { hooks: [{ ...hook, secret: secretOf(1) }] };
+    const rotated = { secret: '' };
+    await withServer(leaked, async parse => {
+      rotated.secret = (await parse.master('POST', rotate.path, rotate)).body.secret;
+    });
+    for (const restart of [1, 2]) {
+      await withServer(leaked, async parse => {
+        await parse.client('POST', '/functions/f', { body: {} });
+        expect([restart, signs(secretOf(1)), signs(rotated.secret)]).toEqual([restart, false, true]);
+        const warnings = parse.logs.filter(line => line.includes('is not used'));
+        expect(warnings).toEqual([expect.stringMatching(/^warn .*webhook function f is not used/)]);
+        expect(warnings.join()).not.toContain('whsec_');
+      });
+    }
+    // Another one is taken, and the former by its name.
+    await withServer({ hooks: [{ ...hook, secret: secretOf(2) }] }, async parse => {
+      await parse.client('POST', '/functions/f', { body: {} });
+      expect(signs(secretOf(2))).toBe(true);
+      await parse.master('POST', rotate.path, { body: { secret: secretOf(1) } });
+    });
+    await withServer(leaked, async parse => {
+      await parse.client('POST', '/functions/f', { body: {} });
+      expect(signs(secretOf(1))).toBe(true);
+      expect(parse.logs.filter(line => line.includes('is not used'))).toEqual([]);
     });
   });
 });

@@ -68,7 +68,7 @@ export async function failInEveryWay(scene: Scene): Promise<void> {
     };
     // To a function any value is a result, which the receiver gives to the client.
     if (way !== 'wrong-type' && way !== 'bad-key')
-      await scene.hook({ functionName: `fail${at}` }, way, settings, url);
+      await scene.hook({ functionName: `fail${at}` }, way, { ...settings, mode: 'enforce' }, url);
     for (const triggerName of ['beforeSave', 'beforeFind', 'afterFind', 'afterSave'])
       await scene.hook({ className: `Fail${at}`, triggerName }, way, settings, url);
     // The third call finds the breaker open.
@@ -93,6 +93,8 @@ export async function useRoutes(scene: Scene): Promise<void> {
     for (const path of ['/functions', '/triggers', '/functions/echo', '/triggers/Puppy/beforeSave'])
       await scene.call('GET', `/hooks${path}`, caller);
     for (const path of ['jwks.json', 'ed25519.json', 'metrics', 'health', 'nope'])
+      await scene.call('GET', `/webhooks/${path}`, caller);
+    for (const path of ['deliveries', 'stats', 'subscriptions'])
       await scene.call('GET', `/webhooks/${path}`, caller);
     for (const className of ['WebhookSetting', 'WebhookState', '_Hooks'])
       await scene.call('GET', `/classes/${className}`, caller);
@@ -145,6 +147,11 @@ export async function useRoutes(scene: Scene): Promise<void> {
     await scene.call('PATCH', puppy, scene.master, { url });
   }
   await scene.call('POST', '/hooks/triggers', scene.master, '{"className": "Bad", "headers"');
+  const listed = (await scene.call('GET', '/webhooks/deliveries?limit=200', scene.master)) as {
+    results: { objectId: string }[];
+  };
+  for (const { objectId } of listed.results)
+    await scene.call('GET', `/webhooks/deliveries/${objectId}`, scene.master);
   await breakStoredSettings(scene);
   await scene.call('DELETE', '/webhooks/hooks/functions/echo', scene.master);
   await scene.call('PUT', '/hooks/functions/given', scene.master, { __op: 'Delete' });

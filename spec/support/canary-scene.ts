@@ -1,5 +1,6 @@
 // A server whose every secret is a canary, and a record of all that it told anybody.
 import { randomBytes } from 'node:crypto';
+import { deriveKey } from '../../src/hooks/derive-key';
 import { createSecretBox } from '../../src/hooks/secret-box';
 import { systemClock } from '../../src/shared/clock';
 import { createCanary, createRecordingLogger, type Canary, type LogLine } from './canaries';
@@ -216,7 +217,7 @@ export async function learnStoredSecrets(scene: Scene): Promise<void> {
   }
   const states = await readRawRows(scene.kind, scene.database, 'WebhookState');
   const state = states.find(row => (row.objectId ?? row._id) === 'registry');
-  const box = createSecretBox(scene.encryptionKey, systemClock);
+  const box = createSecretBox(await deriveKey(scene.encryptionKey), systemClock);
   const text = box.open(String(state?.keys), 'signing keys');
   for (const [, seed = ''] of text.matchAll(/whsk_([A-Za-z0-9+/]+)/g)) scene.found('ed25519 key', seed);
   for (const [, pem = ''] of text.matchAll(/-----BEGIN PRIVATE KEY-----([^-]+)-----END/g)) {

@@ -28,7 +28,7 @@ export interface Fleet {
   /** Of the process that saves. */
   readonly outbox: Outbox;
   /** Names deliveries to those who deliver, whoever wrote them. */
-  announce(refs: readonly DeliveryRef[]): Promise<void>;
+  readonly announce: (refs: readonly DeliveryRef[]) => Promise<void>;
   /** One more that delivers. */
   addDeliverer(): Promise<Deliverer>;
   stop(): Promise<void>;
@@ -39,7 +39,8 @@ export interface Deliverer {
   readonly consumer: DeliveryQueueConsumer | undefined;
   /** Ids that a queue handed over. */
   readonly taken: ReadonlySet<string>;
-  stop(): Promise<void>;
+  /** Attempts that take longer than `drainTimeoutMs`, by default 200, are cut off, and made again by others. */
+  stop(drainTimeoutMs?: number): Promise<void>;
 }
 
 export interface RedisFleet extends Fleet {
@@ -69,12 +70,12 @@ async function startDeliverer(
   });
   consumer?.start();
   let stopping: Promise<void> | undefined;
-  const stop = async (): Promise<void> => {
+  const stop = async (drainTimeoutMs: number): Promise<void> => {
     await consumer?.close();
-    await dispatcher.stop(200);
+    await dispatcher.stop(drainTimeoutMs);
     await client.close();
   };
-  return { dispatcher, consumer, taken, stop: () => (stopping ??= stop()) };
+  return { dispatcher, consumer, taken, stop: (drainTimeoutMs = 200) => (stopping ??= stop(drainTimeoutMs)) };
 }
 
 /** Who saves delivers. */

@@ -127,6 +127,7 @@ export function newDelivery(endpoint: EndpointKey, fields: Partial<NewDelivery> 
     nextAttemptAt: now,
     isTest: false,
     depth: 1,
+    traceparent: undefined,
     ...fields,
   };
 }

@@ -18,6 +18,7 @@ export function createDelivery(n: number, at: number, more: Partial<NewDelivery>
     nextAttemptAt: at + n * 1000,
     isTest: false,
     depth: 1,
+    traceparent: undefined,
     ...more,
   };
 }

@@ -12,13 +12,14 @@ import { MemoryDeliveryStore } from '../../src/events/memory-delivery-store';
 import { CompiledMatcher } from '../../src/events/subscription-matcher';
 import { SubscriptionRegistry } from '../../src/events/subscription-registry';
 import { HookRegistry } from '../../src/hooks/registry';
-import { createSecretBox, SecretBoxes } from '../../src/hooks/secret-box';
+import { SecretBoxes } from '../../src/hooks/secret-box';
 import { silentLogger } from '../../src/shared/logger';
 import { ManualClock } from './manual-clock';
 import { MemoryEventKeyStore } from './memory-event-key-store';
 import { MemoryHookStore } from './memory-hook-store';
 import { MemorySubscriptionStore } from './memory-subscription-store';
 import type { Answer } from './parse-application';
+import { boxOf } from './secret-boxes';
 
 export type Key = 'master' | 'read-only' | 'none';
 
@@ -47,7 +48,7 @@ const closedLane: LaneReading = { breaker: 'closed', inFlight: 0 };
 /** `store` is migrated, and stays its owner's to close. Default one in memory. */
 export async function startEventsApi(store: DeliveryStore = new MemoryDeliveryStore()): Promise<EventsApi> {
   const clock = new ManualClock();
-  const boxes = new SecretBoxes(createSecretBox('some key', clock), []);
+  const boxes = new SecretBoxes(boxOf('some key', clock), []);
   const hookStore = new MemoryHookStore(clock);
   const registry = new HookRegistry({
     store: hookStore,
@@ -80,7 +81,18 @@ export async function startEventsApi(store: DeliveryStore = new MemoryDeliverySt
     listHooks: () => registry.list(),
     registryVersion: () => registry.version,
     areKeysReadable: () => true,
-    metrics: createMetrics({ listHooks: () => registry.list(), readLane: () => closedLane }),
+    metrics: createMetrics({
+      listHooks: () => registry.list(),
+      readLane: () => closedLane,
+      readEvents: () => ({ spooled: 0, subscriptions: { healthy: 0, failing: 0, paused: 0, broken: 0 } }),
+    }),
+    readEvents: async () => ({
+      isStoreReachable: true,
+      spooled: 0,
+      subscriptions: subscriptions.list().length,
+      paused: [],
+      failing: [],
+    }),
     publicKeys: () => ({ jwks: { keys: [] }, maxAgeSeconds: 60, ed25519: [] }),
     readDatabase: async () => ({ nodes: [{ node: 'this', seenAt: clock.now() }] }),
     rotateKey: async () => undefined,

@@ -106,7 +106,10 @@ export async function createRedisServer(
     kill: end,
     pause: () => void child?.kill('SIGSTOP'),
     resume: () => void child?.kill('SIGCONT'),
-    flushAll: () => ask(async client => void (await client.flushall())),
+    flushAll: () =>
+      ask(async client => {
+        await client.flushall();
+      }),
     keys: () => ask(client => client.keys('*')),
     dispose: async () => {
       await end();

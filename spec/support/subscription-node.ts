@@ -5,12 +5,11 @@ import type { RegistrationLock } from '../../src/events/subscription-changes';
 import { CompiledMatcher } from '../../src/events/subscription-matcher';
 import { SubscriptionRegistry } from '../../src/events/subscription-registry';
 import type { SubscriptionStore } from '../../src/events/subscription-store';
-import { createSecretBox, SecretBoxes } from '../../src/hooks/secret-box';
-import type { Clock } from '../../src/shared/clock';
-import { systemClock } from '../../src/shared/clock';
+import { SecretBoxes } from '../../src/hooks/secret-box';
 import { ManualClock } from './manual-clock';
 import { MemoryHookStore } from './memory-hook-store';
 import { MemorySubscriptionStore } from './memory-subscription-store';
+import { boxOf } from './secret-boxes';
 
 export interface SubscriptionNode {
   readonly clock: ManualClock;
@@ -27,6 +26,8 @@ export interface NodeOptions<Store extends SubscriptionStore> {
   readonly lock: RegistrationLock;
   readonly encryptionKey?: string;
   readonly previousKeys?: readonly string[];
+  /** In place of those of the two above: for storage that a real server has sealed in. */
+  readonly boxes?: SecretBoxes;
   readonly whyUnreachable?: (url: string) => string | undefined;
   readonly senderOf?: (subscription: InstalledSubscription) => EndpointSender;
 }
@@ -39,16 +40,17 @@ export function openSubscriptionNode<Store extends SubscriptionStore>(
   const cancelled: string[] = [];
   const log = (line: string): void => void lines.push(line);
   const logger = { info: log, warn: log, error: log };
-  const boxClock: Clock = systemClock;
   const registry = new SubscriptionRegistry({
     store,
     lock,
     clock,
     logger,
-    boxes: new SecretBoxes(
-      createSecretBox(encryptionKey, boxClock),
-      previousKeys.map(key => createSecretBox(key, boxClock)),
-    ),
+    boxes:
+      options.boxes ??
+      new SecretBoxes(
+        boxOf(encryptionKey),
+        previousKeys.map(key => boxOf(key)),
+      ),
     whyUnreachable: options.whyUnreachable ?? (() => undefined),
     completeKeys: async () => undefined,
     senderOf:

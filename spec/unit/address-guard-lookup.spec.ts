@@ -10,6 +10,7 @@ import {
 } from '../../src/http/address-guard';
 import { createGuardRegistry } from '../../src/http/guard-registry';
 import { parseNetworkOptions } from '../../src/shared/network-options';
+import { ManualClock } from '../support/manual-clock';
 import { propertyRuns } from '../support/property-runs';
 
 const good4: LookupAddress = { address: '93.184.216.34', family: 4 };
@@ -37,6 +38,37 @@ function lookUp(guard: AddressGuard, options: LookupOptions = { all: true }, hos
     guard.lookup(hostname, options, (error, address, family) => resolve({ error, address, family }));
   });
 }
+
+describe('a look-up that gets no answer', () => {
+  it('is shared for as long as anybody waits for it, and never more than two of a name are under way', async () => {
+    const clock = new ManualClock();
+    const answers: ((addresses: readonly LookupAddress[]) => void)[] = [];
+    const guard = createAddressGuard(parseNetworkOptions({}), {
+      resolve: () => new Promise(resolve => answers.push(resolve)),
+      dnsTimeoutMs: 1500,
+      clock,
+    });
+    const first = [lookUp(guard), lookUp(guard)];
+    clock.advance(1499);
+    first.push(lookUp(guard));
+    expect(answers).toHaveLength(1);
+    clock.advance(1);
+    const second = lookUp(guard);
+    expect(answers).toHaveLength(2);
+    answers[1]?.([good4]);
+    expect(await second).toMatchObject({ error: null, address: [good4] });
+    // The first one is still silent, and holds nobody up.
+    const third = lookUp(guard);
+    expect(answers).toHaveLength(3);
+    clock.advance(5000);
+    const fourth = lookUp(guard);
+    expect(answers).toHaveLength(3);
+    answers[2]?.([good6]);
+    expect((await Promise.all([third, fourth])).map(({ address }) => address)).toEqual([[good6], [good6]]);
+    answers[0]?.([good4]);
+    expect((await Promise.all(first)).map(({ error }) => error)).toEqual([null, null, null]);
+  });
+});
 
 describe('the lookup', () => {
   it('hands on every address, in order, when all are allowed', async () => {

@@ -1,5 +1,6 @@
 // What one attempt means for its delivery. The exchange is played by a client that answers what a test says.
 import { AttemptMaker, type MadeAttempt } from '../../src/events/attempt-maker';
+import type { AttemptTracer } from '../../src/events/attempt-tracer';
 import type { Delivery } from '../../src/events/delivery';
 import type { Endpoint } from '../../src/events/endpoint';
 import { asFresh } from '../../src/events/held-delivery';
@@ -36,7 +37,12 @@ async function make(
   {
     fields = {},
     delivery = {},
-  }: { readonly fields?: EndpointFields; readonly delivery?: Partial<Delivery> } = {},
+    tracer,
+  }: {
+    readonly fields?: EndpointFields;
+    readonly delivery?: Partial<Delivery>;
+    readonly tracer?: AttemptTracer;
+  } = {},
 ) {
   const clock = new EvenClock();
   const requests: ExchangeRequest[] = [];
@@ -51,6 +57,7 @@ async function make(
     clock,
     node: 'node-a',
     signal: new AbortController().signal,
+    ...(tracer && { tracer }),
   });
   const endpoints = new TestEndpoints();
   endpoints.set('one', { retry: { scheduleMs: [1000, 2000], jitter: 0 }, ...fields });
@@ -77,6 +84,37 @@ describe('an attempt', () => {
       }),
     ]);
     expect(requests[0]?.headers['webhook-id']).toBe(delivery.webhookId);
+  });
+
+  it('is told to tracing, sent under its headers and within it', async () => {
+    const traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01';
+    for (const [result, ended] of [
+      [replied(200), { outcome: 'succeeded', status: 200, error: undefined }],
+      [replied(500), { outcome: 'failed', status: 500, error: 'status' }],
+      [failed('timeout'), { outcome: 'failed', status: undefined, error: 'timeout' }],
+      [failed('aborted'), { outcome: 'cut-off', status: undefined, error: undefined }],
+    ] as const) {
+      const told: unknown[] = [];
+      const tracer: AttemptTracer = attempt => {
+        told.push(attempt);
+        return {
+          headers: { traceparent: 'of-the-span' },
+          run: work => (told.push('sent'), work()),
+          end: end => told.push(end),
+        };
+      };
+      const { requests, delivery } = await make(result, {
+        tracer,
+        delivery: { traceparent, attemptCount: 2 },
+      });
+      const url = 'http://127.0.0.1:9/';
+      expect(told).toEqual([
+        { label: 'one', url, deliveryId: delivery.id, number: 3, traceparent },
+        'sent',
+        ended,
+      ]);
+      expect(requests[0]?.headers.traceparent).toBe('of-the-span');
+    }
   });
 
   it('that succeeds ends its delivery', async () => {

@@ -18,6 +18,8 @@ const service = z.strictObject({
   ports: z.array(z.string()).default([]),
   volumes: z.array(z.string()).default([]),
   healthcheck: z.looseObject({ test: z.array(z.string()) }).optional(),
+  profiles: z.array(z.string()).default([]),
+  stop_grace_period: z.string().optional(),
   restart: z.string(),
 });
 const compose = z
@@ -132,20 +134,38 @@ describe('docker/Dockerfile', () => {
   });
 
   it('sets only variables that its server or Parse Server reads', () => {
-    const readers = read('docker/server.js') + read('node_modules/parse-server/lib/defaults.js');
+    const readers = read('docker/parse.config.js') + read('node_modules/parse-server/lib/defaults.js');
     for (const name of Object.keys(imageEnvironment).filter(name => name !== 'NODE_ENV'))
       expect(readers).toContain(name);
   });
 });
 
 describe('docker/compose.yaml', () => {
-  it('has MongoDB, Parse Server, the Dashboard and the sample receiver', () => {
+  it('has MongoDB, Parse Server, the Dashboard and the sample receiver, and if asked for a queue and a worker', () => {
     expect(services.map(([name]) => name).sort()).toEqual([
       'dashboard',
       'mongodb',
       'parse-server',
       'receiver',
+      'redis',
+      'worker',
     ]);
+    const optional = services.filter(([, { profiles }]) => profiles.length > 0);
+    expect(optional.map(([name, { profiles }]) => [name, ...profiles])).toEqual([
+      ['redis', 'queue'],
+      ['worker', 'queue'],
+    ]);
+  });
+
+  it('runs the worker with options that its server has, too', () => {
+    const { command = [], environment, depends_on: needed } = serviceNamed('worker');
+    const [node, program = '', name, option, config = ''] = command;
+    expect([node, name, option]).toEqual(['node', 'worker', '--config']);
+    for (const file of [program, config])
+      expect([file, existsSync(join(projectDirectory, sourceOf(file)))]).toEqual([file, true]);
+    expect(serviceNamed('parse-server').environment).toMatchObject(environment);
+    expect(Object.keys(needed ?? {})).toContain('redis');
+    expect(read('docker/.env.example')).toContain('redis://redis:6379/0');
   });
 
   it.each(services)('pins the image of %s', (_name, { image, build }) => {
@@ -180,7 +200,8 @@ describe('docker/compose.yaml', () => {
   );
 
   it.each([
-    ['parse-server', ['docker/server.js']],
+    ['parse-server', ['docker/parse.config.js']],
+    ['worker', ['docker/parse.config.js']],
     ['receiver', ['src/dev/sample-receiver.ts']],
     ['dashboard', ['node_modules/parse-dashboard/Parse-Dashboard/server.js']],
   ])('gives %s only variables that it reads', (name, files) => {
@@ -190,8 +211,12 @@ describe('docker/compose.yaml', () => {
   });
 
   it('gives Parse Server every variable that it does not start without', () => {
-    const needed = [...read('docker/server.js').matchAll(/required\('(\w+)'\)/g)].map(match => match[1]);
-    expect(Object.keys(serviceNamed('parse-server').environment)).toEqual(expect.arrayContaining(needed));
+    const needed = [...read('docker/parse.config.js').matchAll(/required\('(\w+)'\)/g)].map(
+      match => match[1],
+    );
+    expect(needed.length).toBeGreaterThan(0);
+    for (const name of ['parse-server', 'worker'])
+      expect(Object.keys(serviceNamed(name).environment)).toEqual(expect.arrayContaining(needed));
   });
 
   it('takes every secret from the environment, without a default, and names it in .env.example', () => {
@@ -271,6 +296,7 @@ describe('docker/', () => {
       'Dockerfile',
       'Dockerfile.dockerignore',
       'compose.yaml',
+      'parse.config.js',
       'server.js',
     ]);
   });

@@ -2,9 +2,11 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { maxLabels } from '../../src/api/hook-labels';
+import { deliveryErrors, type CountedAttempt } from '../../src/api/delivery-metrics';
 import { createMetrics, rejectionCodes, triggerLabels } from '../../src/api/metrics';
 import { failureKinds } from '../../src/blocking/failure-message';
 import { installHook } from '../../src/hooks/installed-hook';
+import { attemptOf, failedWith } from '../support/ended-attempts';
 
 const text = readFileSync(resolve(__dirname, '../../docs/metrics.md'), 'utf8');
 
@@ -41,7 +43,15 @@ async function scrape(): Promise<{
   const metrics = createMetrics({
     listHooks: () => [hook],
     readLane: () => ({ breaker: 'closed', inFlight: 0 }),
+    readEvents: () => ({ spooled: 0, subscriptions: { healthy: 1, failing: 0, paused: 0, broken: 0 } }),
   });
+  for (const key of ['hook/trigger/Puppy/afterSave', 'subscription/one']) {
+    const tell = (outcome: CountedAttempt['outcome'], state: CountedAttempt['state']): void =>
+      metrics.attemptEnded(attemptOf({ key, outcome, state }));
+    tell({ kind: 'succeeded' }, 'succeeded');
+    tell({ kind: 'aborted' }, 'cancelled');
+    for (const error of deliveryErrors.filter(label => label !== 'none')) tell(failedWith(error), 'exhausted');
+  }
   const base = { hook, durationMs: 1, failedOpen: true, overBudget: true };
   for (const outcome of ['changed', 'unchanged'] as const) metrics.callEnded({ ...base, outcome });
   for (const code of rejectionCodes) {
@@ -85,7 +95,7 @@ describe('the documented metrics', () => {
     const { values } = await scrape();
     const documented = new Map(rowsUnder('label').map(([, label, cell]) => [quoted(label)[0], quoted(cell)]));
     expect([...documented.keys()].sort()).toEqual([...values.keys()].sort());
-    for (const label of ['outcome', 'code', 'kind', 'state']) {
+    for (const label of ['outcome', 'code', 'kind', 'error', 'state']) {
       expect([label, documented.get(label)?.sort()]).toEqual([label, [...(values.get(label) ?? [])].sort()]);
     }
     expect(documented.get('trigger')).toEqual(triggerLabels);

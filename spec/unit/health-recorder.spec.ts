@@ -78,6 +78,7 @@ async function open(options: Partial<HealthRecorderOptions> = {}) {
         createdAt: clock.now(),
         isTest: false,
         depth: 1,
+        traceparent: undefined,
         state,
         attemptCount: 10,
         attemptsBeforeReplay: 0,

@@ -9,9 +9,8 @@ import {
   settingDefaults,
   settingNames,
 } from '../../src/hooks/hook-settings';
-import { createSecretBox } from '../../src/hooks/secret-box';
 import { openRecord, sealRecord, showSettings } from '../../src/hooks/stored-settings';
-import { systemClock } from '../../src/shared/clock';
+import { boxOf } from '../support/secret-boxes';
 
 const save: HookTarget = { kind: 'trigger', className: 'Puppy', triggerName: 'beforeSave' };
 const find: HookTarget = { kind: 'trigger', className: 'Puppy', triggerName: 'beforeFind' };
@@ -106,7 +105,7 @@ describe('settings', () => {
   });
 
   it('are stored with header values sealed for their hook and name, and shown without them', () => {
-    const box = createSecretBox('some key', systemClock);
+    const box = boxOf('some key');
     const settings = { timeoutMs: 5, headers: { 'x-a': 'top secret', 'x-b': 'other' } };
     const stored = sealRecord(save, { settings, secrets: undefined }, box);
     expect(stored).not.toContain('top secret');
@@ -134,7 +133,7 @@ describe('settings', () => {
     '{"colour":"red"}',
     '{"timeoutMs":0}',
   ])('that are stored as %s are never taken for defaults', stored => {
-    const box = createSecretBox('some key', systemClock);
+    const box = boxOf('some key');
     expect(() => openRecord(save, stored, box)).toThrow(WebhookError);
   });
 });

@@ -79,6 +79,7 @@ function deliveryOf(id: string, body = '{}'): NewDelivery {
     nextAttemptAt: 0,
     isTest: false,
     depth: 1,
+    traceparent: undefined,
   };
 }
 

@@ -4,6 +4,7 @@ import type { EndedCall } from '../../src/blocking/call-observer';
 import { failureKinds } from '../../src/blocking/failure-message';
 import type { HookTarget } from '../../src/hooks/hook';
 import { installHook, type InstalledHook } from '../../src/hooks/installed-hook';
+import { attemptOf, failedWith } from '../support/ended-attempts';
 
 function hookOn(target: HookTarget): InstalledHook {
   return installHook({
@@ -19,6 +20,8 @@ const ended = { outcome: 'changed', failedOpen: false, overBudget: false, durati
 const puppy = hookOn({ kind: 'trigger', className: 'Puppy', triggerName: 'beforeSave' });
 const hello = hookOn({ kind: 'function', functionName: 'hello' });
 
+const events = { spooled: 3, subscriptions: { healthy: 5, failing: 1, paused: 2, broken: 0 } };
+
 function open(
   hooks: InstalledHook[] = [puppy, hello],
   readings: Partial<Record<string, LaneReading>> = {},
@@ -26,6 +29,7 @@ function open(
   return createMetrics({
     listHooks: () => hooks,
     readLane: hook => readings[hook.key] ?? { breaker: 'closed', inFlight: 0 },
+    readEvents: () => events,
   });
 }
 
@@ -117,6 +121,7 @@ describe('metrics', () => {
     const metrics = createMetrics({
       listHooks: () => hooks,
       readLane: ({ key }) => (key === `function/f${maxLabels + 1}` ? last : busy),
+      readEvents: () => events,
     });
     for (const hook of hooks) metrics.callEnded({ ...ended, hook });
     const counts = await samples(metrics, 'parse_webhooks_call_duration_seconds_count');
@@ -176,6 +181,54 @@ describe('metrics', () => {
     hooks.pop();
     expect(await samples(metrics, 'parse_webhooks_breaker_state')).toEqual(['{hook="beforeSave Puppy"} 1']);
     expect(await samples(metrics, 'parse_webhooks_calls_in_flight')).toEqual(['{hook="beforeSave Puppy"} 1']);
+  });
+
+  it('count attempts of deliveries by kind of endpoint, outcome and error, and how deliveries end', async () => {
+    const metrics = open();
+    const orders = { key: 'subscription/orders' } as const;
+    metrics.attemptEnded(attemptOf({ ...orders, outcome: { kind: 'succeeded' }, state: 'succeeded' }));
+    metrics.attemptEnded(attemptOf({ ...orders, outcome: failedWith('timeout'), state: 'pending' }));
+    metrics.attemptEnded(attemptOf({ ...orders, outcome: failedWith('timeout'), state: 'exhausted' }));
+    metrics.attemptEnded(
+      attemptOf({ key: 'hook/trigger/A/afterSave', outcome: failedWith('new'), state: 'pending' }),
+    );
+    expect(await samples(metrics, 'parse_webhooks_delivery_attempts_total')).toEqual([
+      '{kind="subscription",outcome="succeeded",error="none"} 1',
+      '{kind="subscription",outcome="failed",error="timeout"} 2',
+      '{kind="hook",outcome="failed",error="other"} 1',
+    ]);
+    expect(await samples(metrics, 'parse_webhooks_deliveries_ended_total')).toEqual([
+      '{kind="subscription",state="succeeded"} 1',
+      '{kind="subscription",state="exhausted"} 1',
+    ]);
+    expect(await samples(metrics, 'parse_webhooks_delivery_attempt_duration_seconds_count')).toEqual([
+      '{kind="subscription"} 3',
+      '{kind="hook"} 1',
+    ]);
+  });
+
+  it('measure the delay of first attempts alone', async () => {
+    const metrics = open();
+    const base = { key: 'subscription/orders', outcome: failedWith('dns'), state: 'pending' } as const;
+    metrics.attemptEnded(attemptOf({ ...base, delayMs: 400 }));
+    metrics.attemptEnded(attemptOf({ ...base, delayMs: 90_000, number: 2 }));
+    // A clock that was set back.
+    metrics.attemptEnded(attemptOf({ ...base, delayMs: -5 }));
+    const text = await metrics.render();
+    expect(text).toContain('\nparse_webhooks_delivery_delay_seconds_count 2\n');
+    expect(text).toContain('\nparse_webhooks_delivery_delay_seconds_sum 0.4\n');
+    expect(await samples(metrics, 'parse_webhooks_delivery_delay_seconds_bucket')).toContain('{le="0.25"} 1');
+  });
+
+  it('show what waits in memory, and subscriptions by state', async () => {
+    const metrics = open();
+    expect(await metrics.render()).toContain('\nparse_webhooks_deliveries_spooled 3\n');
+    expect(await samples(metrics, 'parse_webhooks_subscriptions')).toEqual([
+      '{state="healthy"} 5',
+      '{state="failing"} 1',
+      '{state="paused"} 2',
+      '{state="broken"} 0',
+    ]);
   });
 
   it('belong to one server: two do not share, and nothing global is touched', async () => {

@@ -1,15 +1,18 @@
 // The hooks in force: what a load makes of storage, and how loads, changes and failures come together.
 import { hookKey, type HookTarget } from '../../src/hooks/hook';
 import { HookRegistry } from '../../src/hooks/registry';
-import { createSecretBox, SecretBoxes } from '../../src/hooks/secret-box';
+import { SecretBoxes } from '../../src/hooks/secret-box';
 import { systemClock, type Clock } from '../../src/shared/clock';
 import { openRecord } from '../../src/hooks/stored-settings';
 import { ManualClock } from '../support/manual-clock';
 import { MemoryHookStore } from '../support/memory-hook-store';
+import { boxOf } from '../support/secret-boxes';
 
 const url = 'https://example.com/hook';
 const target: HookTarget = { kind: 'function', functionName: 'f' };
 const key = hookKey(target);
+
+const started = { declared: [], isLost: false };
 
 function openNode(
   store = new MemoryHookStore(new ManualClock()),
@@ -22,8 +25,8 @@ function openNode(
   const registry = new HookRegistry({
     store,
     boxes: new SecretBoxes(
-      createSecretBox(encryptionKey, systemClock),
-      previousKeys.map(each => createSecretBox(each, systemClock)),
+      boxOf(encryptionKey),
+      previousKeys.map(each => boxOf(each)),
     ),
     logger: { info: log, warn: log, error: log },
     clock,
@@ -262,7 +265,7 @@ describe('a registry', () => {
     clock.advance(1000);
     expect(registry.oldSecretEnds(hook)).toEqual([start + 5000]);
     await registry.update(target, { settings: { timeoutMs: 5 } });
-    const box = createSecretBox('some key', systemClock);
+    const box = boxOf('some key');
     const { secrets } = openRecord(target, store.settings.get(key)?.settings ?? '', box);
     expect(secrets?.old.map(({ expiresAt }) => expiresAt)).toEqual([start + 5000]);
   });
@@ -354,6 +357,46 @@ describe('a registry', () => {
     await expect(registry.create({ functionName: 'h', url }, 'drop-unknown')).rejects.toMatchObject({
       code: 'BROKEN_SECRET',
     });
+  });
+
+  it('stays under a key that replaced its own: a server that lags behind takes no change back', async () => {
+    const { registry, store } = openNode();
+    await registry.create({ functionName: 'f', url }, 'drop-unknown');
+    await openNode(store, 'the next key', systemClock, ['some key']).registry.establishKey(started);
+    const sealed = contentOf(store);
+    const lagging = openNode(store, 'some key', systemClock, ['the next key']);
+    await lagging.registry.establishKey(started);
+    expect(lagging.lines).toEqual([
+      expect.stringContaining('was replaced by one of its previousEncryptionKeys'),
+    ]);
+    expect(contentOf(store)).toEqual(sealed);
+    await lagging.registry.create({ functionName: 'g', url }, 'drop-unknown');
+    // A third key may follow, and neither of those before it comes back.
+    const former = ['some key', 'the next key'];
+    await openNode(store, 'the third key', systemClock, former).registry.establishKey(started);
+    for (const [own, ...others] of [
+      ['some key', 'the next key', 'the third key'],
+      ['the next key', 'some key', 'the third key'],
+    ])
+      await openNode(store, own, systemClock, others).registry.establishKey(started);
+    const alone = openNode(store, 'the third key').registry;
+    await alone.establishKey(started);
+    await alone.reload();
+    expect(alone.list().map(({ label, broken }) => [label, broken])).toEqual([
+      ['function f', undefined],
+      ['function g', undefined],
+    ]);
+  });
+
+  it('comes under a replaced key again when the one after it is lost', async () => {
+    const { registry, store } = openNode();
+    await registry.create({ functionName: 'f', url }, 'drop-unknown');
+    await openNode(store, 'the next key', systemClock, ['some key']).registry.establishKey(started);
+    await registry.establishKey({ ...started, isLost: true });
+    await registry.establishKey({ ...started, isLost: true });
+    await registry.remove(target);
+    await registry.create({ functionName: 'f', url }, 'drop-unknown');
+    await openNode(store).registry.establishKey(started);
   });
 
   it('seals more hooks anew than fit under one lock', async () => {

@@ -40,6 +40,40 @@ describe('the excerpt of a reply', () => {
     expect(excerpt).toEqual({ headers: { [name]: '(redacted)' } });
   });
 
+  it('does not show what the request was authorized with, when the receiver answers with it', () => {
+    const sent = {
+      authorization: 'Basic Y2FuYXJ5OmNhbmFyeQ==',
+      'x-own': 'canary "quoted\\"',
+      'x-key': 'canary/with space',
+      'webhook-signature': 'v1,canarycanary',
+      'webhook-id': 'msg_0123456789',
+      'x-short': 'yes',
+    };
+    const echo = { 'x-echo': encodeURIComponent('canary/with') };
+    const excerpt = excerptOf(
+      reply({ headers: echo, body: Buffer.from(JSON.stringify({ sent, plain: sent['x-own'] })) }),
+      sent,
+    );
+    const text = JSON.stringify(excerpt);
+    expect(text).not.toMatch(/canary|Y2Fu|quoted/);
+    expect(text).toContain('msg_0123456789');
+    expect(text).toContain('yes');
+  });
+
+  it('shows no beginning of a secret that its end cuts in two', () => {
+    const sent = { 'x-key': 'canary-canary-canary-canary' };
+    const body = Buffer.from(`${'.'.repeat(1014)}${sent['x-key']}`);
+    expect(excerptOf(reply({ body }), sent)).toEqual({
+      headers: {},
+      body: `${'.'.repeat(1014)}(redacted)`,
+      bodyTruncated: true,
+    });
+    const headers = { 'x-echo': `${'.'.repeat(246)}${sent['x-key']}` };
+    expect(excerptOf(reply({ headers }), sent)).toEqual({
+      headers: { 'x-echo': `${'.'.repeat(246)}(redacted)` },
+    });
+  });
+
   it('cuts many and long headers', () => {
     const many = Object.fromEntries(Array.from({ length: 100 }, (_, index) => [`x-${index}`, 'v']));
     const cut = excerptOf(reply({ headers: many }));

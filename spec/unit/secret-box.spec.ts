@@ -1,9 +1,9 @@
 // Secrets at rest: what is sealed opens only with the same key in the same place, untouched.
-import { createSecretBox, SecretBoxes } from '../../src/hooks/secret-box';
+import { SecretBoxes } from '../../src/hooks/secret-box';
 import { resealRecord } from '../../src/hooks/stored-settings';
-import { systemClock } from '../../src/shared/clock';
+import { boxOf } from '../support/secret-boxes';
 
-const box = createSecretBox('a key of some length', systemClock);
+const box = boxOf('a key of some length');
 
 describe('a secret box', () => {
   it.each(['', 'a', 'geheim äöü 🔑', 'x'.repeat(10_000)])('opens what it sealed', plain => {
@@ -14,13 +14,13 @@ describe('a secret box', () => {
     const sealed = Array.from({ length: 10 }, () => box.seal('top secret', 'place'));
     expect(new Set(sealed).size).toBe(10);
     for (const text of sealed) {
-      expect(text).toMatch(/^v1\.[A-Za-z0-9_-]+$/);
+      expect(text).toMatch(/^v2\.[A-Za-z0-9_-]+$/);
       expect(Buffer.from(text.slice(3), 'base64url').toString('latin1')).not.toContain('top secret');
     }
   });
 
   it('can be opened by another box of the same key', () => {
-    expect(createSecretBox('a key of some length', systemClock).open(box.seal('a', 'place'), 'place')).toBe(
+    expect(boxOf('a key of some length').open(box.seal('a', 'place'), 'place')).toBe(
       'a',
     );
   });
@@ -30,11 +30,11 @@ describe('a secret box', () => {
     const middle = Math.floor(sealed.length / 2);
     const flipped = sealed.slice(0, middle) + (sealed[middle] === 'A' ? 'B' : 'A') + sealed.slice(middle + 1);
     const attempts = [
-      () => createSecretBox('another key', systemClock).open(sealed, 'place'),
+      () => boxOf('another key').open(sealed, 'place'),
       () => box.open(sealed, 'another place'),
       () => box.open(flipped, 'place'),
       ...[3, 10, 20, sealed.length - 4].map(length => () => box.open(sealed.slice(0, length), 'place')),
-      () => box.open(sealed.replace('v1', 'v2'), 'place'),
+      () => box.open(sealed.replace('v2', 'v1'), 'place'),
       () => box.open('', 'place'),
       () => box.open('top secret', 'place'),
       () => box.open(`${sealed}.`, 'place'),
@@ -61,7 +61,7 @@ describe('a secret box', () => {
 });
 
 describe('boxes of a server', () => {
-  const former = createSecretBox('a former key', systemClock);
+  const former = boxOf('a former key');
   const boxes = new SecretBoxes(box, [former]);
 
   it('open what any of them sealed, and tell which', () => {
@@ -71,16 +71,16 @@ describe('boxes of a server', () => {
       expect(boxes.find(sealed, 'place')).toBe(each);
       expect(boxes.find(sealed, 'another place')).toBeUndefined();
     }
-    const foreign = createSecretBox('another key', systemClock).seal('a secret', 'place');
+    const foreign = boxOf('another key').seal('a secret', 'place');
     expect(boxes.find(foreign, 'place')).toBeUndefined();
     expect(() => boxes.open(foreign, 'place')).toThrow(expect.objectContaining({ code: 'BROKEN_SECRET' }));
   });
 });
 
 describe('a record that is sealed anew', () => {
-  const current = createSecretBox('the current key', systemClock);
-  const former = createSecretBox('a former key', systemClock);
-  const foreign = createSecretBox('another key', systemClock);
+  const current = boxOf('the current key');
+  const former = boxOf('a former key');
+  const foreign = boxOf('another key');
   const key = 'function/f';
 
   it('is under the current key, whatever else is in it, and what no key opens stays as it is', () => {

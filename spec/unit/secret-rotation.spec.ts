@@ -8,6 +8,7 @@ import {
   parseSecretSet,
   rotate,
   type SecretSet,
+  wasReplaced,
 } from '../../src/hooks/secret-rotation';
 
 const hour = 60 * 60 * 1000;
@@ -26,7 +27,10 @@ function rotated(times: number, everyMs = hour): SecretSet {
 describe('rotating a secret', () => {
   it('makes the new one current and lets the former sign along for 24 hours', () => {
     const set = rotate({ current: secret(0), old: [] }, { newSecret: secret(1), nowMs: start });
-    expect(set).toEqual({ current: secret(1), old: [{ secret: secret(0), expiresAt: start + 24 * hour }] });
+    expect(set).toMatchObject({
+      current: secret(1),
+      old: [{ secret: secret(0), expiresAt: start + 24 * hour }],
+    });
     expect(activeSecrets(set, start)).toEqual([secret(1), secret(0)]);
     expect(activeSecrets(set, start + defaultGraceMs - 1)).toEqual([secret(1), secret(0)]);
     expect(activeSecrets(set, start + defaultGraceMs)).toEqual([secret(1)]);
@@ -34,7 +38,19 @@ describe('rotating a secret', () => {
 
   it('drops the former at once with a grace period of 0', () => {
     const set = rotate({ current: secret(0), old: [] }, { newSecret: secret(1), graceMs: 0, nowMs: start });
-    expect(set).toEqual({ current: secret(1), old: [] });
+    expect(set).toMatchObject({ current: secret(1), old: [] });
+  });
+
+  it('remembers what was replaced, by a digest, until it is made current again', () => {
+    const set = rotated(3);
+    expect([0, 1, 2, 3].map(n => wasReplaced(set, secret(n)))).toEqual([true, true, true, false]);
+    expect(JSON.stringify(set.replaced)).not.toMatch(/whsec_/);
+    const back = rotate(set, { newSecret: secret(1), nowMs: start + 4 * hour });
+    expect([0, 1, 2, 3].map(n => wasReplaced(back, secret(n)))).toEqual([true, false, true, true]);
+    expect(
+      wasReplaced(parseSecretSet(JSON.parse(JSON.stringify(dropExpired(back, Infinity)))), secret(0)),
+    ).toBe(true);
+    expect(rotated(60).replaced).toHaveLength(50);
   });
 
   it('leaves earlier ones their own end, newest first', () => {

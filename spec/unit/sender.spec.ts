@@ -157,10 +157,12 @@ describe('keys of the server', () => {
     const { addKey, keys, headersOf, clock } = open();
     const hook = hookWith({ bearer: { algorithm: 'ES256' } });
     await addKey('ES256');
-    const [first] = keys.ring.bearer.keys.map(({ keyId }) => keyId);
+    const ofHook = (): readonly string[] =>
+      keys.ring.bearer.keys.filter(({ algorithm }) => algorithm === 'ES256').map(({ keyId }) => keyId);
+    const [first] = ofHook();
     expect(keyIdOf(headersOf(hook))).toBe(first);
     await addKey('ES256');
-    const second = keys.ring.bearer.keys.map(({ keyId }) => keyId)[1];
+    const second = ofHook()[1];
     expect(keyIdOf(headersOf(hook))).toBe(first);
     clock.advance(3 * hour - 1);
     expect(keyIdOf(headersOf(hook))).toBe(first);
@@ -227,17 +229,50 @@ describe('the route of a call', () => {
 describe('why a URL may not be called', () => {
   it('is told of literal addresses, and not of names', () => {
     const closed = parseNetworkOptions({ allowPrivate: false });
-    expect(whyUnreachable('http://10.0.0.1/', closed, undefined)).toMatch(/private/);
-    expect(whyUnreachable('http://10.0.0.1/', parseNetworkOptions({}), undefined)).toBeUndefined();
-    expect(whyUnreachable('http://name.example.com/', closed, undefined)).toBeUndefined();
+    expect(whyUnreachable('http://10.0.0.1/', { network: closed }, undefined)).toMatch(/private/);
+    expect(
+      whyUnreachable('http://10.0.0.1/', { network: parseNetworkOptions({}) }, undefined),
+    ).toBeUndefined();
+    expect(whyUnreachable('http://name.example.com/', { network: closed }, undefined)).toBeUndefined();
   });
 
   it("is the word of the plugin's policy and of the hook's", () => {
     const [open, closed, ports] = [{}, { allowPrivate: false }, { ports: [80] }].map(parseNetworkOptions);
     if (!open || !closed || !ports) throw new Error('no policies');
-    expect(whyUnreachable('http://10.0.0.1/', closed, ports)).toMatch(/private/);
-    expect(whyUnreachable('http://10.0.0.1/', open, closed)).toMatch(/private/);
-    expect(whyUnreachable('http://10.0.0.1:81/', open, ports)).toMatch(/port 81/);
-    expect(whyUnreachable('http://10.0.0.1/', open, ports)).toBeUndefined();
+    expect(whyUnreachable('http://10.0.0.1/', { network: closed }, ports)).toMatch(/private/);
+    expect(whyUnreachable('http://10.0.0.1/', { network: open }, closed)).toMatch(/private/);
+    expect(whyUnreachable('http://10.0.0.1:81/', { network: open }, ports)).toMatch(/port 81/);
+    expect(whyUnreachable('http://10.0.0.1/', { network: open }, ports)).toBeUndefined();
+  });
+
+  it("is, behind a proxy, that loopback is the proxy's own: unless the plugin lists it", () => {
+    const proxy = { url: 'http://proxy.internal:3128' };
+    const listing = (...allow: string[]) => ({ proxy, network: parseNetworkOptions({ allow }) });
+    const spellings = [
+      '127.0.0.1',
+      '127.1',
+      '[::1]',
+      '[::ffff:127.0.0.1]',
+      'localhost',
+      'LOCALHOST.',
+      'a.localhost',
+    ];
+    for (const host of spellings) {
+      const url = `http://${host}:8080/`;
+      expect([host, whyUnreachable(url, listing(), undefined)]).toEqual([
+        host,
+        expect.stringContaining("loopback of the proxy's host"),
+      ]);
+      expect(whyUnreachable(url, listing('127.0.0.0/8', '::1'), undefined)).toBeUndefined();
+      expect(whyUnreachable(url, { network: parseNetworkOptions({}) }, undefined)).toBeUndefined();
+    }
+    expect(whyUnreachable('http://localhost/', listing('localhost'), undefined)).toBeUndefined();
+    // A hook narrows: it neither opens loopback nor has to name it again.
+    const ports = parseNetworkOptions({ allow: ['127.0.0.1'], ports: [8080] });
+    expect(whyUnreachable('http://127.0.0.1:8080/', listing(), ports)).toMatch(/loopback/);
+    expect(
+      whyUnreachable('http://127.0.0.1:8080/', listing('127.0.0.1'), parseNetworkOptions({})),
+    ).toBeUndefined();
+    expect(whyUnreachable('http://10.0.0.1/', listing(), undefined)).toBeUndefined();
   });
 });

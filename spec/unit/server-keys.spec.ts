@@ -20,6 +20,22 @@ describe('the keys of a server', () => {
     expect(ring.bearer.keys.map(({ algorithm }) => algorithm).sort()).toEqual(['ES256', 'RS256']);
   });
 
+  it.each(['RS256', 'ES256'] as const)(
+    'of tokens are of both kinds from the first %s on: a set kept by a cache lacks neither',
+    async algorithm => {
+      const keys = new ServerKeys(new ManualClock());
+      const kinds = (text: string | undefined): readonly string[] =>
+        parseKeyRing(text)
+          .bearer.keys.map(key => key.algorithm)
+          .sort();
+      const made = await keys.complete(undefined, [{ bearer: { algorithm } }]);
+      expect(kinds(made)).toEqual(['ES256', 'RS256']);
+      expect(await keys.complete(made, [rs256, es256])).toBeUndefined();
+      expect(kinds(await keys.rotated(undefined, algorithm, added))).toEqual(['ES256', 'RS256']);
+      expect(kinds(await keys.rotated(undefined, algorithm, alone))).toEqual(['ES256', 'RS256']);
+    },
+  );
+
   it('are known to be needed hook by hook', () => {
     const keys = new ServerKeys(new ManualClock());
     expect([v1a, es256, rs256].map(settings => keys.isNeededBy(settings))).toEqual([true, true, true]);
@@ -69,7 +85,9 @@ describe('the keys of a server', () => {
       const keys = new ServerKeys(new ManualClock());
       const count = (text: string): number => {
         const { ed25519, bearer } = parseKeyRing(text);
-        return key === 'ed25519' ? ed25519.length : bearer.keys.length;
+        return key === 'ed25519'
+          ? ed25519.length
+          : bearer.keys.filter(({ algorithm }) => algorithm === key).length;
       };
       const two = await keys.rotated(await keys.rotated(undefined, key, added), key, added);
       expect([count(two), count(await keys.rotated(two, key, alone))]).toEqual([2, 1]);

@@ -1,11 +1,14 @@
 // Prometheus metrics of one Webhooks, in a registry of its own: nothing global is touched. docs/metrics.md is its table.
-import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { Counter, Gauge, Registry } from 'prom-client';
 import type { CallObserver, EndedCall } from '../blocking/call-observer';
 import { failureKinds } from '../blocking/failure-message';
 import type { HookTarget } from '../hooks/hook';
 import type { InstalledHook } from '../hooks/installed-hook';
 import { triggerNames } from '../hooks/trigger-rules';
-import { HookLabels } from './hook-labels';
+import type { AttemptObserver } from '../events/dispatching';
+import { createDeliveryMetrics, type EventsReading } from './delivery-metrics';
+import { HookLabels, otherHooks } from './hook-labels';
+import { CounterFamily, HistogramFamily, type HistogramSeries } from './series';
 
 export interface LaneReading {
   readonly breaker: 'closed' | 'open' | 'half-open';
@@ -15,9 +18,10 @@ export interface LaneReading {
 export interface MetricsParts {
   readonly listHooks: () => readonly InstalledHook[];
   readonly readLane: (hook: InstalledHook) => LaneReading;
+  readonly readEvents: () => EventsReading;
 }
 
-export interface Metrics extends CallObserver {
+export interface Metrics extends CallObserver, AttemptObserver {
   readonly contentType: string;
   /** Prometheus text format. */
   render(): Promise<string>;
@@ -57,13 +61,13 @@ export const rejectionCodes: readonly string[] = [
 export function createMetrics(parts: MetricsParts): Metrics {
   const registry = new Registry();
   const registers = [registry];
-  const duration = new Histogram({
-    name: 'parse_webhooks_call_duration_seconds',
-    help: 'How long calls took, by hook, trigger and outcome (changed, unchanged, rejected, failed).',
-    labelNames: ['hook', 'trigger', 'outcome'],
+  const durations = new HistogramFamily(
+    'parse_webhooks_call_duration_seconds',
+    'How long calls took, by hook, trigger and outcome (changed, unchanged, rejected, failed).',
     buckets,
-    registers,
-  });
+  );
+  /** By label of the hook, for `other` by trigger, too. */
+  const durationsOf = new Map<string, Map<string, HistogramSeries>>();
   const rejections = new Counter({
     name: 'parse_webhooks_rejections_total',
     help: "Calls that the receiver answered with an error, by hook and Parse's error code.",
@@ -88,25 +92,36 @@ export function createMetrics(parts: MetricsParts): Metrics {
     labelNames: ['hook'],
     registers,
   });
-  const connections = new Counter({
-    name: 'parse_webhooks_connections_total',
-    help: 'Requests sent, by whether their connection was new or reused.',
-    labelNames: ['state'],
-    registers,
-  });
-  connections.inc({ state: 'new' }, 0);
-  connections.inc({ state: 'reused' }, 0);
+  const connections = new CounterFamily(
+    'parse_webhooks_connections_total',
+    'Requests sent, by whether their connection was new or reused.',
+  );
+  const connectionsOf = {
+    new: connections.of({ state: 'new' }),
+    reused: connections.of({ state: 'reused' }),
+  };
+  const deliveries = createDeliveryMetrics(registry, parts.readEvents);
 
   const labels = new HookLabels(hook => {
+    durationsOf.delete(hook);
     // Every value there can be: taking away a series that is not there does nothing.
     for (const trigger of triggerLabels) {
-      for (const outcome of outcomes) duration.remove({ hook, trigger, outcome });
+      for (const outcome of outcomes) durations.remove({ hook, trigger, outcome });
     }
     for (const code of rejectionCodes) rejections.remove({ hook, code });
     for (const kind of failureKinds) failures.remove({ hook, kind });
     failedOpen.remove({ hook });
     budgetExceeded.remove({ hook });
   });
+
+  function durationOf(hook: string, trigger: string, outcome: EndedCall['outcome']): HistogramSeries {
+    const key = hook === otherHooks ? `${otherHooks} ${trigger}` : hook;
+    const known = durationsOf.get(key) ?? new Map<string, HistogramSeries>();
+    durationsOf.set(key, known);
+    const series = known.get(outcome) ?? durations.of({ hook, trigger, outcome });
+    known.set(outcome, series);
+    return series;
+  }
 
   /** One value for each label; hooks that share one are put together. */
   function gather(read: (lane: LaneReading) => number, join: (a: number, b: number) => number) {
@@ -147,12 +162,14 @@ export function createMetrics(parts: MetricsParts): Metrics {
   });
   return {
     contentType: registry.contentType,
-    render: () => registry.metrics(),
+    render: async () =>
+      [durations.render(), connections.render(), deliveries.render(), await registry.metrics()].join('\n'),
     keepOnly: keys => labels.keepOnly(keys),
-    connectionUsed: state => connections.inc({ state }),
+    connectionUsed: state => connectionsOf[state].add(),
+    attemptEnded: ended => deliveries.attemptEnded(ended),
     callEnded: ({ hook: called, outcome, failure, rejectionCode, ...call }) => {
       const hook = labels.of(called);
-      duration.observe({ hook, trigger: triggerOf(called.hook.target), outcome }, call.durationMs / 1000);
+      durationOf(hook, triggerOf(called.hook.target), outcome).observe(call.durationMs / 1000);
       if (rejectionCode !== undefined) rejections.inc({ hook, code: codeLabel(rejectionCode) });
       if (failure !== undefined) failures.inc({ hook, kind: failure });
       if (call.failedOpen) failedOpen.inc({ hook });

@@ -1,5 +1,6 @@
 // What the routes about the server itself take and answer.
 import { z } from 'zod';
+import { maxHealthNames } from './server-routes';
 import { emptyAnswer, isoTime, type Operation } from './operation';
 
 const rotatableKeys = ['ed25519', 'RS256', 'ES256'] as const;
@@ -32,6 +33,11 @@ const health = z
     hooks: z.int().min(0),
     broken: z.array(z.string()),
     openBreakers: z.array(z.string()),
+    deliveryStore: z.enum(['reachable', 'unreachable']),
+    spooled: z.int().min(0),
+    subscriptions: z.int().min(0),
+    pausedSubscriptions: z.array(z.string()).max(maxHealthNames),
+    failingSubscriptions: z.array(z.string()).max(maxHealthNames),
     nodes: z.array(z.strictObject({ node: z.string(), lastSeenAt: isoTime })),
   })
   .meta({ id: 'Health' });
@@ -80,8 +86,11 @@ export const serverOperations: readonly Operation[] = [
     operationId: 'getHealth',
     summary: 'Health of this node and its database',
     answers: {
-      200: { description: 'The database answers', schema: health },
-      503: { description: 'The database does not answer, or the signing keys cannot be decrypted', schema: health },
+      200: { description: 'The database and the store of deliveries answer', schema: health },
+      503: {
+        description: 'The database or the store of deliveries does not answer, or the signing keys cannot be decrypted',
+        schema: health,
+      },
     },
   },
 ];

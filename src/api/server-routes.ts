@@ -21,6 +21,22 @@ export interface DatabaseHealth {
   readonly nodes: readonly SeenNode[];
 }
 
+/** How the asynchronous half stands. */
+export interface EventsHealth {
+  /** Whether the store of deliveries answers. */
+  readonly isStoreReachable: boolean;
+  /** Deliveries that wait in the memory of this node because the store fails. */
+  readonly spooled: number;
+  /** How many there are. */
+  readonly subscriptions: number;
+  /** Names of subscriptions. */
+  readonly paused: readonly string[];
+  readonly failing: readonly string[];
+}
+
+/** Names in one list of the health. */
+export const maxHealthNames = 20;
+
 export interface ServerRoutesParts {
   readonly metrics: Metrics;
   readonly publicKeys: () => PublicKeys;
@@ -32,6 +48,8 @@ export interface ServerRoutesParts {
   readonly registryVersion: () => string | undefined;
   readonly listHooks: () => readonly InstalledHook[];
   readonly laneOf: (hook: InstalledHook) => LaneReading;
+  /** Never fails, and takes a bounded time. */
+  readonly readEvents: () => Promise<EventsHealth>;
 }
 
 /** What receivers and gateways verify with: public, cacheable. */
@@ -69,7 +87,7 @@ function cacheControl(keys: readonly unknown[], maxAgeSeconds: number): string {
 
 /** What operators watch, for those whom `guard` lets pass. It stands on the routes: no spelling of a path gets by it. */
 export function createStatusRoutes(
-  { metrics, listHooks, laneOf, readDatabase, registryVersion, areKeysReadable }: ServerRoutesParts,
+  { metrics, listHooks, laneOf, readDatabase, readEvents, registryVersion, areKeysReadable }: ServerRoutesParts,
   guard: RequestHandler,
 ): Router {
   const router = Router();
@@ -78,8 +96,8 @@ export function createStatusRoutes(
   });
   router.get('/health', guard, async (_request, response) => {
     const hooks = listHooks();
-    const database = await readDatabase().catch(() => undefined);
-    const isHealthy = database !== undefined && areKeysReadable();
+    const [database, events] = await Promise.all([readDatabase().catch(() => undefined), readEvents()]);
+    const isHealthy = database !== undefined && areKeysReadable() && events.isStoreReachable;
     response.status(isHealthy ? 200 : 503).json({
       status: isHealthy ? 'ok' : 'unhealthy',
       version,
@@ -89,6 +107,11 @@ export function createStatusRoutes(
       hooks: hooks.length,
       broken: hooks.filter(({ broken }) => broken).map(({ label }) => label),
       openBreakers: hooks.filter(hook => laneOf(hook).breaker !== 'closed').map(({ label }) => label),
+      deliveryStore: events.isStoreReachable ? 'reachable' : 'unreachable',
+      spooled: events.spooled,
+      subscriptions: events.subscriptions,
+      pausedSubscriptions: events.paused.slice(0, maxHealthNames),
+      failingSubscriptions: events.failing.slice(0, maxHealthNames),
       nodes: (database?.nodes ?? []).map(({ node, seenAt }) => ({
         node,
         lastSeenAt: new Date(seenAt).toISOString(),

@@ -60,9 +60,9 @@ export class Lanes<R> {
     for (const key of this.#byHook.keys()) if (!keys.has(key)) this.#byHook.delete(key);
   }
 
-  #tell({ label, blocking }: InstalledHook, event: LaneEvent): void {
+  #tell({ label }: InstalledHook, event: LaneEvent): void {
     const { logger } = this.#parts;
-    const effect = blocking ? 'calls are answered by its failurePolicy' : 'notifications are dropped';
+    const effect = 'calls are answered by its failurePolicy';
     switch (event) {
       case 'open':
         logger.warn(`webhook ${label}: breaker is open, ${effect}`);

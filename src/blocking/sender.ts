@@ -1,9 +1,9 @@
 // What goes out beside the body: signature, credentials, headers and the route, prepared once per registration.
 import { createHash } from 'node:crypto';
-import { createAddressGuard } from '../http/address-guard';
+import { createAddressGuard, type AddressGuard } from '../http/address-guard';
 import { createBearerIssuer, type BearerIssuer } from '../http/bearer-token';
 import type { ConnectionRoute } from '../http/exchange';
-import { createGuardRegistry } from '../http/guard-registry';
+import { createGuardRegistry, type GuardRegistry } from '../http/guard-registry';
 import type { KeyRing } from '../http/key-ring';
 import { signingKeyAt } from '../http/signing-keys';
 import { createSigner, parseSecret, type Signer } from '../http/webhook-signature';
@@ -11,7 +11,7 @@ import type { ResolvedSettings } from '../hooks/hook-settings';
 import { activeSecrets, nextExpiryAt, type SecretSet } from '../hooks/secret-rotation';
 import { WebhookError } from '../errors';
 import type { Clock } from '../shared/clock';
-import type { NetworkPolicy } from '../shared/network-options';
+import type { NetworkPolicy, ProxyOptions } from '../shared/network-options';
 import { requestHeaders } from '../wire/request-headers';
 
 export interface SendersParts {
@@ -22,6 +22,10 @@ export interface SendersParts {
   readonly webhookKey: string | undefined;
   /** The plugin's: holds for every hook; a hook's own narrows it. */
   readonly network: NetworkPolicy;
+  /** Where calls go through one, loopback addresses are its own. Default none. */
+  readonly proxy?: ProxyOptions | undefined;
+  /** Default 1500. */
+  readonly dnsTimeoutMs?: number | undefined;
   readonly keyRing: () => KeyRing;
 }
 
@@ -63,10 +67,17 @@ interface Prepared {
 export class Senders {
   readonly #parts: SendersParts;
   readonly #prepared = new WeakMap<Registration, Prepared>();
-  readonly #guards = createGuardRegistry({ open: guard => ({ guard }) });
+  readonly #guards: GuardRegistry<{ readonly guard: AddressGuard }>;
 
   constructor(parts: SendersParts) {
     this.#parts = parts;
+    const { proxy, dnsTimeoutMs, clock } = parts;
+    this.#guards = createGuardRegistry({
+      open: guard => ({ guard }),
+      isProxied: proxy !== undefined,
+      dnsTimeoutMs,
+      clock,
+    });
   }
 
   /** The sender of a registration. Throws a WebhookError when it cannot sign: nothing goes out unsigned in place of signed. */
@@ -151,10 +162,10 @@ export class Senders {
 /** Why a URL may not be called, as far as that can be known without resolving its name. */
 export function whyUnreachable(
   url: string,
-  network: NetworkPolicy,
+  { network, proxy }: Pick<SendersParts, 'network' | 'proxy'>,
   narrowedBy: NetworkPolicy | undefined,
 ): string | undefined {
-  const verdict = createAddressGuard(network, { narrowedBy }).judgeUrl(url);
+  const verdict = createAddressGuard(network, { narrowedBy, isProxied: proxy !== undefined }).judgeUrl(url);
   return verdict.kind === 'refused' ? verdict.detail : undefined;
 }
 

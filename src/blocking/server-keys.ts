@@ -39,11 +39,16 @@ export class ServerKeys implements SigningKeys {
 
   async complete(text: string | undefined, hooks: readonly HookSettings[]): Promise<string | undefined> {
     const ring = parseKeyRing(text);
+    const completed = await this.#completed(ring, neededKeys(hooks));
+    return completed === ring ? undefined : serializeKeyRing(completed);
+  }
+
+  async #completed(ring: KeyRing, needed: ReadonlySet<RingKey>): Promise<KeyRing> {
     let completed = ring;
-    for (const key of neededKeys(hooks)) {
+    for (const key of withItsPeer(needed)) {
       if (!hasKey(completed, key, this.#clock.now())) completed = await addKey(completed, key, this.#clock);
     }
-    return completed === ring ? undefined : serializeKeyRing(completed);
+    return completed;
   }
 
   /** The text with one more key of a kind; with `revokeOthers` it is the only one of that kind, and signs at once. */
@@ -53,8 +58,18 @@ export class ServerKeys implements SigningKeys {
     { revokeOthers }: { readonly revokeOthers: boolean },
   ): Promise<string> {
     const change = revokeOthers ? replaceKeys : addKey;
-    return serializeKeyRing(await change(parseKeyRing(text), key, this.#clock));
+    const changed = await change(parseKeyRing(text), key, this.#clock);
+    return serializeKeyRing(await this.#completed(changed, new Set([key])));
   }
+}
+
+/**
+ * Keys of tokens are made of both kinds at once, and the set is empty before, which no cache keeps: the first key of the
+ * other kind would sign at once later, and gateways would refuse it for as long as they keep the set without it.
+ */
+function withItsPeer(needed: ReadonlySet<RingKey>): ReadonlySet<RingKey> {
+  const isBearerNeeded = needed.has('RS256') || needed.has('ES256');
+  return isBearerNeeded ? new Set<RingKey>([...needed, 'RS256', 'ES256']) : needed;
 }
 
 function neededKeys(hooks: readonly HookSettings[]): ReadonlySet<RingKey> {

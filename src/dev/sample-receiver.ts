@@ -1,6 +1,7 @@
 // A webhook receiver as a user would write one, in a process of its own: `npm start` and docker/compose.yaml run it.
 // POST /puppy  beforeSave of Puppy: the name in capitals, an error without a name
 // POST /hello  cloud function: a greeting for params.name
+// POST /events events and after* hooks: taken, whatever they tell
 // It believes who knows Parse Server's webhook key and, when it was told the hooks' secret, signs with that.
 import { timingSafeEqual } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server } from 'node:http';
@@ -20,6 +21,12 @@ function answerPuppy(body: Readonly<Record<string, unknown>>): Answer {
 function answerHello(body: Readonly<Record<string, unknown>>): Answer {
   const name = property(body['params'], 'name');
   return { status: 200, body: { success: `Hello, ${typeof name === 'string' ? name : 'stranger'}!` } };
+}
+
+/** A receiver of events answers 2xx as soon as it has noted them, and works on them afterwards. */
+function takeEvent({ type, triggerName, data, object }: Readonly<Record<string, unknown>>): Answer {
+  const objectId = property(data, 'objectId') ?? property(object, 'objectId');
+  return { status: 200, body: { taken: type ?? triggerName, objectId } };
 }
 
 /**
@@ -59,6 +66,7 @@ async function answer(
   if (!isRecord(body)) throw new TypeError('the body is not a JSON object');
   if (request.method === 'POST' && request.url === '/puppy') return answerPuppy(body);
   if (request.method === 'POST' && request.url === '/hello') return answerHello(body);
+  if (request.method === 'POST' && request.url === '/events') return takeEvent(body);
   return { status: 404, body: { error: `no hook at ${request.url ?? ''}` } };
 }
 

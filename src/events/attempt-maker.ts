@@ -1,9 +1,10 @@
 // Makes one attempt of one delivery, and says what it means for the delivery. Knows no store and no queue.
-import type { ExchangeClient, ExchangeResult } from '../http/exchange';
+import type { ExchangeClient, ExchangeRequest, ExchangeResult } from '../http/exchange';
 import type { Finding } from '../http/lane';
 import type { Clock } from '../shared/clock';
 import { maxDepth } from '../wire/request-headers';
 import { judgeAttempt, type AttemptOutcome } from './attempt-outcome';
+import type { AttemptTracer } from './attempt-tracer';
 import type { Attempt, Delivery, DeliveryProgress } from './delivery';
 import type { Endpoint, EndpointSender } from './endpoint';
 import { excerptOf, maxExcerptBytes } from './reply-excerpt';
@@ -16,6 +17,7 @@ export interface AttemptMakerParts {
   readonly node: string;
   /** Ends all attempts under way. */
   readonly signal: AbortSignal;
+  readonly tracer?: AttemptTracer;
 }
 
 export interface MadeAttempt {
@@ -24,6 +26,8 @@ export interface MadeAttempt {
   readonly startedAt: number;
   readonly endedAt: number;
   readonly result: ExchangeResult | undefined;
+  /** The headers of the request. */
+  readonly sent: Readonly<Record<string, string>>;
   readonly outcome: AttemptOutcome;
   /** What it tells about the receiver. */
   readonly finding: Finding;
@@ -49,6 +53,7 @@ export class AttemptMaker {
       startedAt,
       endedAt: clock.now(),
       result: undefined,
+      sent: {},
       outcome: { kind: 'failed', error, throttled: false, retryAfterMs: undefined, pauses: false },
       finding: 'nothing',
     });
@@ -63,7 +68,16 @@ export class AttemptMaker {
       // Whose settings cannot be read is told by who reads them.
       return unsent('settings');
     }
-    const result = await client.exchange({
+    const trace = this.#parts.tracer?.({
+      label: endpoint.label,
+      url: endpoint.url,
+      deliveryId: delivery.id,
+      number: delivery.attemptCount + 1,
+      traceparent: delivery.traceparent,
+    });
+    // The endpoint's own header comes first, and a tracestate belongs to its traceparent.
+    if (trace && headers.traceparent === undefined) Object.assign(headers, trace.headers);
+    const request: ExchangeRequest = {
       url: endpoint.url,
       route: sender.route,
       lane: endpoint.key,
@@ -73,16 +87,26 @@ export class AttemptMaker {
       maxReplyBytes: maxExcerptBytes,
       oversize: 'truncate',
       signal,
-    });
-    if (result.kind === 'failure' && result.failure === 'aborted') return { kind: 'cut-off' };
+    };
+    const result = await (trace ? trace.run(() => client.exchange(request)) : client.exchange(request));
+    if (result.kind === 'failure' && result.failure === 'aborted') {
+      trace?.end({ outcome: 'cut-off', status: undefined, error: undefined });
+      return { kind: 'cut-off' };
+    }
     const endedAt = clock.now();
     const outcome = judgeAttempt(result, endedAt);
+    trace?.end({
+      outcome: outcome.kind,
+      status: result.kind === 'reply' ? result.status : undefined,
+      error: errorOf(outcome),
+    });
     return {
       kind: 'made',
       endpoint,
       startedAt,
       endedAt,
       result,
+      sent: headers,
       outcome,
       finding: findingOf(result, outcome),
     };
@@ -100,7 +124,7 @@ export class AttemptMaker {
       status: reply?.status,
       error: errorOf(outcome),
       phase: result?.kind === 'failure' ? result.phase : reply && 'done',
-      reply: reply && excerptOf(reply),
+      reply: reply && excerptOf(reply, made.sent),
       node: this.#parts.node,
     };
   }

@@ -37,6 +37,8 @@ export interface NewDelivery {
   readonly isTest: boolean;
   /** How many webhooks led to it: 1 for a change by a client. Sent in the depth header. */
   readonly depth: number;
+  /** The trace of the operation that it tells of, as W3C Trace Context writes it; every attempt belongs to that trace. */
+  readonly traceparent: string | undefined;
 }
 
 /** The part of a delivery that changes with every attempt. */

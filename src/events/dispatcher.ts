@@ -7,6 +7,7 @@ import type { Clock } from '../shared/clock';
 import type { Logger } from '../shared/logger';
 import { AttemptMaker, type AttemptEnd, type MadeAttempt } from './attempt-maker';
 import { AttemptRecorder } from './attempt-recorder';
+import type { AttemptTracer } from './attempt-tracer';
 import { ClaimLoop } from './claim-loop';
 import type { Attempt, Delivery, DeliveryProgress, EndpointKey, NewDelivery } from './delivery';
 import type { DeliveryStore, Lease, StopListening } from './delivery-store';
@@ -29,6 +30,7 @@ export interface DispatcherParts {
   /** Name of this node: in the log of attempts and in front of lease owners. */
   readonly node: string;
   readonly observer?: AttemptObserver;
+  readonly tracer?: AttemptTracer;
   readonly options?: Partial<DispatcherOptions>;
 }
 
@@ -64,12 +66,18 @@ export class InProcessDispatcher implements Dispatcher {
   constructor(parts: DispatcherParts) {
     this.#parts = parts;
     this.#options = { ...dispatcherDefaults, ...parts.options };
-    const { store, client, clock, logger, node } = parts;
+    const { store, client, clock, logger, node, tracer } = parts;
     // One signal for all attempts under way.
     setMaxListeners(0, this.#cutOff.signal);
     this.#owner = this.#createOwner();
     this.#leaseMs = this.#options.leaseMs;
-    this.#maker = new AttemptMaker({ client, clock, node, signal: this.#cutOff.signal });
+    this.#maker = new AttemptMaker({
+      client,
+      clock,
+      node,
+      signal: this.#cutOff.signal,
+      ...(tracer && { tracer }),
+    });
     this.#recorder = new AttemptRecorder({ store, clock, logger });
     this.#returns = new LeaseReturns({ store, logger });
     this.#memory = new HeldDeliveries({
@@ -173,7 +181,11 @@ export class InProcessDispatcher implements Dispatcher {
     const { store, clock, endpoints } = this.#parts;
     const wanted = refs.filter(({ id, endpoint }) => {
       if (this.#memory.has(id) || endpoints.find(endpoint)?.isPaused === true) return false;
-      return this.#memory.wantsRows(endpoint);
+      const hasRoom = this.#memory.wantsRows(endpoint);
+      const lane = this.#memory.findLane(endpoint);
+      // Claimed when there is room again, and not at the next poll.
+      if (!hasRoom && lane) lane.mayHaveMore = true;
+      return hasRoom;
     });
     if (wanted.length === 0) return;
     const lease = { owner: this.#createOwner(), expiresAt: clock.now() + this.#leaseMs };

@@ -26,6 +26,8 @@ export interface EventPublisherParts {
   readonly intake: DeliveryIntake;
   readonly keys: EventKeyStore;
   readonly clock: Clock;
+  /** The trace in which the caller is, as W3C Trace Context writes it. */
+  readonly currentTraceparent?: () => string | undefined;
 }
 
 export interface PublishOptions {
@@ -55,14 +57,14 @@ export class EventPublisher {
    * which names the field, also for a key that was used for another event; and what the intake throws.
    */
   async publish(type: string, data: unknown, options: PublishOptions = {}): Promise<PublishedEvent> {
-    const { clock, matcher, intake } = this.#parts;
+    const { clock, matcher, intake, currentTraceparent } = this.#parts;
     if (typeof type !== 'string' || !isCustomEventType(type)) {
       throw invalid(
         `type must be custom. and a dotted name of letters, digits, _ and -, at most 128 characters, got ${describe(type)}`,
       );
     }
     const at = clock.now();
-    const event = { type, data: parseData(data), at };
+    const event = { type, data: parseData(data), at, traceparent: currentTraceparent?.() };
     const eventId = formatId('evt_', at, clock.randomBytes(16));
     const { idempotencyKey } = options;
     if (idempotencyKey !== undefined) return this.#publishOnce(event, eventId, idempotencyKey);

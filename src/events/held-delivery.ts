@@ -33,6 +33,7 @@ export function asFresh(delivery: NewDelivery): Delivery {
     createdAt: delivery.createdAt,
     isTest: delivery.isTest,
     depth: delivery.depth,
+    traceparent: delivery.traceparent,
     state: 'pending',
     attemptCount: 0,
     attemptsBeforeReplay: 0,

@@ -13,6 +13,8 @@ export interface HookNotice {
   readonly changedKeys?: readonly string[] | undefined;
   /** 1 for a change by a client. */
   readonly depth: number;
+  /** The trace of the client's operation, as W3C Trace Context writes it. */
+  readonly traceparent?: string | undefined;
 }
 
 /**
@@ -22,7 +24,7 @@ export interface HookNotice {
  */
 export function hookDelivery(
   hook: InstalledHook,
-  { fields, changedKeys, depth }: HookNotice,
+  { fields, changedKeys, depth, traceparent }: HookNotice,
   clock: Clock,
 ): NewDelivery | undefined {
   const { settings, broken } = hook;
@@ -48,5 +50,6 @@ export function hookDelivery(
     nextAttemptAt: now,
     isTest: false,
     depth,
+    traceparent,
   };
 }

@@ -51,6 +51,7 @@ export interface DeliveryDocument {
   readonly createdAt: number;
   readonly isTest: boolean;
   readonly depth: number;
+  readonly traceparent?: string;
   readonly state: DeliveryState;
   readonly attemptCount: number;
   readonly attemptsBeforeReplay: number;
@@ -73,12 +74,13 @@ export function endpointOf(lane: LaneKey): string {
 }
 
 export function toDocument(delivery: NewDelivery, lease: Lease | undefined, call: string): DeliveryDocument {
-  const { id, nextAttemptAt, className, objectId, ...rest } = delivery;
+  const { id, nextAttemptAt, className, objectId, traceparent, ...rest } = delivery;
   return {
     _id: id,
     ...rest,
     ...(className !== undefined && { className }),
     ...(objectId !== undefined && { objectId }),
+    ...(traceparent !== undefined && { traceparent }),
     state: 'pending',
     attemptCount: 0,
     attemptsBeforeReplay: 0,
@@ -104,6 +106,7 @@ export function toSummary(document: Omit<DeliveryDocument, 'body' | 'attempts'>)
     createdAt: document.createdAt,
     isTest: document.isTest,
     depth: document.depth,
+    traceparent: document.traceparent,
     state: document.state,
     attemptCount: document.attemptCount,
     attemptsBeforeReplay: document.attemptsBeforeReplay,

@@ -22,6 +22,8 @@ export interface ObjectChange {
   readonly at: number;
   /** How many webhooks led to it: 1 for a change by a client. */
   readonly depth: number;
+  /** The trace of the client's operation, as W3C Trace Context writes it. */
+  readonly traceparent?: string | undefined;
 }
 
 /** An event that an operator or cloud code publishes. */
@@ -31,4 +33,6 @@ export interface CustomEvent {
   readonly data: JsonObject;
   /** Milliseconds since 1970. */
   readonly at: number;
+  /** The trace in which it was published. */
+  readonly traceparent?: string | undefined;
 }

@@ -64,17 +64,18 @@ const maxTries = 5;
 
 const insert = `WITH input AS (
     SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
-      $8::bigint[], $9::bigint[], $10::boolean[], $11::integer[])
-      AS t(id, webhook_id, endpoint, type, class_name, object_id, body, created_at, next_attempt_at, is_test, depth)
+      $8::bigint[], $9::bigint[], $10::boolean[], $11::integer[], $12::text[])
+      AS t(id, webhook_id, endpoint, type, class_name, object_id, body, created_at, next_attempt_at, is_test, depth,
+        traceparent)
   ), bodies AS (
     INSERT INTO ${bodyTable} (delivery_id, body) SELECT id, body FROM input
   ), deliveries AS (
-    INSERT INTO ${deliveryTable} (id, webhook_id, endpoint, type, class_name, object_id, created_at, is_test, depth, state,
-      attempt_count, attempts_before_replay, next_attempt_at, lease_owner, lease_expires_at, is_expunged)
-    SELECT id, webhook_id, endpoint, type, class_name, object_id, created_at, is_test, depth, 'pending',
-      0, 0, next_attempt_at, $12::text, $13::bigint, false FROM input
+    INSERT INTO ${deliveryTable} (id, webhook_id, endpoint, type, class_name, object_id, created_at, is_test, depth,
+      traceparent, state, attempt_count, attempts_before_replay, next_attempt_at, lease_owner, lease_expires_at, is_expunged)
+    SELECT id, webhook_id, endpoint, type, class_name, object_id, created_at, is_test, depth, traceparent,
+      'pending', 0, 0, next_attempt_at, $13::text, $14::bigint, false FROM input
   )
-  SELECT pg_notify('${wakeChannel}', '') WHERE $12::text IS NULL`;
+  SELECT pg_notify('${wakeChannel}', '') WHERE $13::text IS NULL`;
 
 /**
  * `ANY (ARRAY(SELECT …))` hides from the planner how many ids there are. Where it knows of 500 and has no statistics yet,
@@ -151,13 +152,14 @@ export class PostgresDeliveryStore implements DeliveryStore {
         'nextAttemptAt',
         'isTest',
         'depth',
+        'traceparent',
       ]),
       lease?.owner,
       lease?.expiresAt,
     ];
     try {
       await this.#pool.query({
-        ...(this.#prepared && { name: 'webhook-delivery-insert-1' }),
+        ...(this.#prepared && { name: 'webhook-delivery-insert-2' }),
         text: insert,
         values,
       });

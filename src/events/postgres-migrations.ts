@@ -84,6 +84,7 @@ const migrations: readonly (readonly string[])[] = [
     `CREATE INDEX ${attemptTable}_endpoint ON ${attemptTable} (endpoint, started_at)`,
     `CREATE INDEX ${attemptTable}_started ON ${attemptTable} USING brin (started_at) WITH (pages_per_range = 32)`,
   ],
+  [`ALTER TABLE ${deliveryTable} ADD COLUMN traceparent text COLLATE "C"`],
 ];
 
 /**

@@ -15,10 +15,20 @@ const redacted = '(redacted)';
 const secretNames =
   /^(set-cookie2?|cookie|(proxy-)?authorization|(www|proxy)-authenticate|authentication-info)$|token|secret|passw|credential|session|signature|api-?key/;
 
-/** `headers` and `body`, and whether something of them was left out. */
-export function excerptOf(reply: ExchangeReply): JsonObject {
-  const { headers, left } = cutHeaders(reply.headers);
-  const body = textOf(reply.body, reply.truncated === true);
+/** Headers of a request that hold no secret; all others may be somebody's credentials. */
+const openRequestHeaders =
+  /^(content-type|content-length|user-agent|accept|webhook-id|webhook-timestamp|x-parse-webhook-depth|traceparent|tracestate)$/;
+/** Shorter values are no secrets worth the name, and their letters stand in any text. */
+const minSecretLength = 8;
+
+/**
+ * `headers` and `body`, and whether something of them was left out. A receiver may answer with what it was sent, as error
+ * pages do: values of `sent`, the headers of the request, are redacted.
+ */
+export function excerptOf(reply: ExchangeReply, sent: Readonly<Record<string, string>> = {}): JsonObject {
+  const secrets = secretsOf(sent);
+  const { headers, left } = cutHeaders(reply.headers, secrets);
+  const body = withoutSecrets(textOf(reply.body, reply.truncated === true), secrets);
   return {
     headers,
     ...(left > 0 && { headersLeftOut: left }),
@@ -27,7 +37,39 @@ export function excerptOf(reply: ExchangeReply): JsonObject {
   };
 }
 
-function cutHeaders(headers: Readonly<Record<string, string>>): {
+/** As they stand in text, JSON and URLs; longest first. */
+function secretsOf(sent: Readonly<Record<string, string>>): readonly string[] {
+  const forms = new Set<string>();
+  for (const [name, value] of Object.entries(sent)) {
+    if (openRequestHeaders.test(name)) continue;
+    // `Basic …`, `v1,… v1a,…`: the whole, and each part alone.
+    for (const word of [value, ...value.split(' ')]) {
+      if (word.length < minSecretLength) continue;
+      forms.add(word).add(JSON.stringify(word).slice(1, -1)).add(encodeURIComponent(word));
+    }
+  }
+  return [...forms].sort((a, b) => b.length - a.length);
+}
+
+/** Also of one that the end of the text cuts in two. */
+function withoutSecrets(text: string, secrets: readonly string[]): string {
+  let left = text;
+  for (const secret of secrets) {
+    if (!left.includes(secret.slice(0, minSecretLength))) continue;
+    left = left.replaceAll(secret, redacted);
+    for (let length = Math.min(secret.length, left.length); length >= minSecretLength; length--) {
+      if (!left.endsWith(secret.slice(0, length))) continue;
+      left = left.slice(0, -length) + redacted;
+      break;
+    }
+  }
+  return left;
+}
+
+function cutHeaders(
+  headers: Readonly<Record<string, string>>,
+  secrets: readonly string[],
+): {
   readonly headers: Record<string, string>;
   readonly left: number;
 } {
@@ -36,7 +78,9 @@ function cutHeaders(headers: Readonly<Record<string, string>>): {
   let length = 0;
   const names = Object.keys(headers);
   for (const name of names) {
-    const value = secretNames.test(name) ? redacted : (headers[name] ?? '').slice(0, maxHeaderLength);
+    const value = secretNames.test(name)
+      ? redacted
+      : withoutSecrets((headers[name] ?? '').slice(0, maxHeaderLength), secrets);
     length += name.length + value.length;
     if (count >= maxHeaders || length > maxHeadersLength) break;
     // Not by assignment: a receiver may call a header __proto__.

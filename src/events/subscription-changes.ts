@@ -138,7 +138,10 @@ export class SubscriptionChanges {
     return { objectId, secret };
   }
 
-  /** Seals anew what a former key opens, for the start. Answers how many subscriptions that were. */
+  /**
+   * Seals anew what a former key opens, for the start, unless the database stays under that: this server then lags behind.
+   * Answers how many subscriptions that were.
+   */
   async reseal(): Promise<number> {
     const { store, lock, boxes } = this.#parts;
     const resealed = (row: SubscriptionRow): string | undefined =>
@@ -146,16 +149,20 @@ export class SubscriptionChanges {
     const ids = (await store.readAll())
       .filter(row => resealed(row) !== undefined)
       .map(({ objectId }) => objectId);
+    let resealedCount = 0;
     for (let at = 0; at < ids.length; at += resealBatch) {
-      await lock.exclusively(async () => {
+      await lock.exclusively(async writer => {
+        if ((await findSealingBox(writer, boxes)) !== boxes.current) return;
         for (const objectId of ids.slice(at, at + resealBatch)) {
           const row = await store.read(objectId);
           const settings = row && resealed(row);
-          if (settings !== undefined) await store.writeSettings(objectId, settings);
+          if (settings === undefined) continue;
+          await store.writeSettings(objectId, settings);
+          resealedCount++;
         }
       });
     }
-    return ids.length;
+    return resealedCount;
   }
 
   #changed(row: SubscriptionRow, { name, secret, ...fields }: Fields): SubscriptionRecord {

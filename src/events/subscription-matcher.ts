@@ -47,11 +47,12 @@ export class CompiledMatcher implements SubscriptionMatcher {
   /** Of all other classes but system classes. */
   #ofAnyClass: Listeners = nobody;
   #others: readonly InstalledSubscription[] = [];
+  #isStale = true;
 
   constructor(parts: CompiledMatcherParts) {
     this.#parts = parts;
-    parts.registry.onChange(() => this.#compile());
-    this.#compile();
+    // When it is asked for: of 10,000 changes in a row only those that a save comes between are worked out.
+    parts.registry.onChange(() => (this.#isStale = true));
   }
 
   listensTo(className: string, kind: ChangeKind): boolean {
@@ -66,15 +67,14 @@ export class CompiledMatcher implements SubscriptionMatcher {
         if (!wants(subscription, change)) return;
         const type = `object.${change.kind}`;
         const body = bodyFor(subscription, change, bodies);
-        const { className, objectId, at, depth } = change;
-        deliveries.push(this.#delivery(subscription.key, { type, body, className, objectId, at, depth }));
+        deliveries.push(this.#delivery(subscription.key, { ...change, type, body }));
       });
     }
     return deliveries;
   }
 
-  ofCustom({ type, data, at }: CustomEvent): readonly NewDelivery[] {
-    return this.#ofOther(type, () => encodeEvent(type, at, data), { at });
+  ofCustom({ type, data, at, traceparent }: CustomEvent): readonly NewDelivery[] {
+    return this.#ofOther(type, () => encodeEvent(type, at, data), { at, traceparent });
   }
 
   ofOperational({ type, about, data, at }: OperationalEvent): readonly NewDelivery[] {
@@ -91,23 +91,25 @@ export class CompiledMatcher implements SubscriptionMatcher {
   }
 
   #listeners(className: string): Listeners {
+    if (this.#isStale) this.#compile();
     return this.#byClass.get(className) ?? (className.startsWith('_') ? nobody : this.#ofAnyClass);
   }
 
   #ofOther(
     type: string,
     encode: () => string,
-    { at, except }: { readonly at: number; readonly except?: EndpointKey },
+    event: { readonly at: number; readonly traceparent?: string | undefined; readonly except?: EndpointKey },
   ): readonly NewDelivery[] {
+    if (this.#isStale) this.#compile();
     const wanting = this.#others.filter(
-      ({ key, settings }) => key !== except && selectsEvent(settings.events, type),
+      ({ key, settings }) => key !== event.except && selectsEvent(settings.events, type),
     );
     const [first] = wanting;
     if (!first) return [];
     const deliveries: NewDelivery[] = [];
     this.#guarded(first, () => {
       const body = encode();
-      for (const { key } of wanting) deliveries.push(this.#delivery(key, { type, body, at, depth: 1 }));
+      for (const { key } of wanting) deliveries.push(this.#delivery(key, { ...event, type, body, depth: 1 }));
     });
     return deliveries;
   }
@@ -118,10 +120,11 @@ export class CompiledMatcher implements SubscriptionMatcher {
       readonly at: number;
       readonly className?: string;
       readonly objectId?: string;
+      readonly traceparent?: string | undefined;
     },
   ): NewDelivery {
     const { clock } = this.#parts;
-    const { type, body, depth, className, objectId, at } = event;
+    const { type, body, depth, className, objectId, at, traceparent } = event;
     return {
       id: createDeliveryId(clock),
       webhookId: createMessageId(clock),
@@ -134,6 +137,7 @@ export class CompiledMatcher implements SubscriptionMatcher {
       nextAttemptAt: at,
       isTest: false,
       depth,
+      traceparent,
     };
   }
 
@@ -147,6 +151,7 @@ export class CompiledMatcher implements SubscriptionMatcher {
   }
 
   #compile(): void {
+    this.#isStale = false;
     const usable = this.#parts.registry.installed().filter(({ broken }) => broken === undefined);
     const named = new Map<string, InstalledSubscription[]>();
     const anyClass: InstalledSubscription[] = [];

@@ -36,7 +36,7 @@ export interface KeyRequest {
 
 /**
  * Throws BROKEN_SECRET, which names the hooks, and changes nothing when something was sealed with a key that is not among
- * `boxes`. Otherwise the database is under the current key afterwards.
+ * `boxes`. Otherwise the database is under the current key afterwards, unless that was replaced by a previous one already.
  */
 export async function establishKey(parts: EstablishKeyParts, request: KeyRequest): Promise<void> {
   const { store, boxes, logger } = parts;
@@ -45,17 +45,24 @@ export async function establishKey(parts: EstablishKeyParts, request: KeyRequest
   const { isLost } = request;
   const resealsKeys = resealKeys(state, boxes) !== undefined;
   const removesKeys = isLost && areKeysShut(state, boxes);
-  if (keyStateOf(state.keyCheck, boxes) !== 'current' || resealsKeys || removesKeys) {
+  let lagsBehind = doesLagBehind(state, parts, request);
+  if (!lagsBehind && (keyStateOf(state.keyCheck, boxes) !== 'current' || resealsKeys || removesKeys)) {
     state = await store.exclusively(async writer => {
       const stored = await writer.readAll();
       // Another server may have sealed something since the first look.
       assertOpens(parts, request, stored);
-      await putUnderKey(writer, boxes.current);
+      lagsBehind = doesLagBehind(stored, parts, request);
+      if (lagsBehind) return stored;
+      await putUnderKey(writer, boxes);
       const keys = resealKeys(stored, boxes);
       if (keys !== undefined) await writer.writeKeys(keys);
       else if (isLost && areKeysShut(stored, boxes)) await writer.removeKeys();
       return stored;
     });
+  }
+  if (lagsBehind) {
+    logger.warn(laggingMessage);
+    return;
   }
   if (isLost) logger.warn(lostMessage);
   // After the database is under the current key: from here on nobody seals anything with another one.
@@ -65,6 +72,22 @@ export async function establishKey(parts: EstablishKeyParts, request: KeyRequest
       `webhooks: secrets of ${hooks} hooks, kept under a previous encryption key, are under the current one now`,
     );
 }
+
+/**
+ * A server of the first step of a change that starts after one of the second: it must not take the change back, or the
+ * old key could never be left out. With isLost the operator says which key is to be.
+ */
+function doesLagBehind(
+  { keyCheck }: StoredContent,
+  { boxes }: EstablishKeyParts,
+  { isLost }: KeyRequest,
+): boolean {
+  return !isLost && keyStateOf(keyCheck, boxes) === 'successor';
+}
+
+const laggingMessage =
+  'webhooks: the encryptionKey of this server was replaced by one of its previousEncryptionKeys, which stays in use: give ' +
+  'this server that one as encryptionKey; a key that was replaced does not come back';
 
 const lostMessage =
   'webhooks: started with encryptionKeyLost; take the option out again when hooks that cannot be read are replaced';

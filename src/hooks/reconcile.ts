@@ -1,13 +1,14 @@
 // Brings the hooks that code declares into what is stored.
 import { WebhookError } from '../errors';
 import type { Clock } from '../shared/clock';
+import type { Logger } from '../shared/logger';
 import { generateSecret } from '../shared/secret-format';
 import { assertSecretFits, parseDeclared, type Declaration, type Declared } from './declaration';
 import { hookKey, hookLabel, type Hook } from './hook';
 import type { HookRecords } from './hook-records';
 import type { HookSettings } from './hook-settings';
 import type { HookStore, HookWriter } from './hook-store';
-import { rotate } from './secret-rotation';
+import { rotate, wasReplaced } from './secret-rotation';
 import type { HookRecord } from './stored-settings';
 import { parseHookRow } from './validate-hook';
 
@@ -15,6 +16,7 @@ export interface ReconcileParts {
   readonly store: HookStore;
   readonly records: HookRecords;
   readonly clock: Clock;
+  readonly logger: Logger;
   readonly whyUnreachable: (url: string, settings: HookSettings) => string | undefined;
 }
 
@@ -92,7 +94,7 @@ interface BringIn {
 }
 
 async function bringIn(
-  { records, clock }: ReconcileParts,
+  { records, clock, logger }: ReconcileParts,
   writer: HookWriter,
   { declared, row }: BringIn,
 ): Promise<'created' | 'updated' | 'unchanged'> {
@@ -107,18 +109,29 @@ async function bringIn(
   const current = records.tryOpen(hook.target, stored);
   if (!current && secret === undefined) return 'unchanged';
   const next = declaredRecord(declared, current, clock);
+  if (isStale(declared, current))
+    logger.warn(
+      `the declared secret of webhook ${hookLabel(hook.target)} is not used: a rotation replaced it. Declare the one that ` +
+        'signs now, or none',
+    );
   if (row.url === hook.url && current && canonical(current) === canonical(next)) return 'unchanged';
   await records.write(writer, hook, next);
   return 'updated';
 }
 
-/** A declared secret takes the place of another with a grace period; without one, the hook keeps or gets its own. */
-function declaredRecord(
-  { settings, secret }: Declared,
-  current: HookRecord | undefined,
-  clock: Clock,
-): HookRecord {
+/** True when the secret was replaced since it was declared, which may have been after a leak. */
+function isStale({ secret }: Declared, current: HookRecord | undefined): boolean {
+  return secret !== undefined && current?.secrets !== undefined && wasReplaced(current.secrets, secret);
+}
+
+/**
+ * A declared secret takes the place of another with a grace period, unless that one took its place before; without one,
+ * the hook keeps or gets its own.
+ */
+function declaredRecord(declared: Declared, current: HookRecord | undefined, clock: Clock): HookRecord {
+  const { settings } = declared;
   const old = current?.secrets;
+  const secret = isStale(declared, current) ? undefined : declared.secret;
   if (old) assertSecretFits(settings, secret ?? old.current);
   if (!old) return { settings, secrets: { current: secret ?? generateSecret(clock), old: [] } };
   if (secret === undefined || secret === old.current) return { settings, secrets: old };

@@ -1,14 +1,16 @@
 // Secrets at rest: AES-256-GCM under keys derived from the operator's encryption keys. Knows no storage.
-import { createCipheriv, createDecipheriv, hkdfSync } from 'node:crypto';
+import { createCipheriv, createDecipheriv, createHmac } from 'node:crypto';
 import { WebhookError } from '../errors';
 import type { Clock } from '../shared/clock';
 
-const version = 'v1';
+const version = 'v2';
 const ivBytes = 12; // NIST SP 800-38D, 8.2: 96 bits
 const tagBytes = 16;
 
 export interface SecretBox {
-  /** `v1.` and base64url of iv, tag and ciphertext. `context` binds the secret to its place: another place cannot open it. */
+  /** Tells keys apart, and nothing of a key itself. */
+  readonly fingerprint: string;
+  /** `v2.` and base64url of iv, tag and ciphertext. `context` binds the secret to its place: another place cannot open it. */
   seal(plain: string, context: string): string;
   /** Throws BROKEN_SECRET when the key, the context or the text is not the one it was sealed with. */
   open(sealed: string, context: string): string;
@@ -48,10 +50,10 @@ function opens(box: SecretBox, sealed: string, context: string): boolean {
   }
 }
 
-/** `keyMaterial`: the `encryptionKey` option or the master key, any length; use 32 random bytes or more. */
-export function createSecretBox(keyMaterial: string, clock: Clock): SecretBox {
-  const key = Buffer.from(hkdfSync('sha256', keyMaterial, '', 'parse-server-webhooks/secrets', 32));
+/** `key`: 32 bytes, as of deriveKey. */
+export function createSecretBox(key: Buffer, clock: Clock): SecretBox {
   return {
+    fingerprint: createHmac('sha256', key).update('parse-server-webhooks/fingerprint').digest('base64url'),
     seal(plain, context) {
       const iv = clock.randomBytes(ivBytes);
       const cipher = createCipheriv('aes-256-gcm', key, iv).setAAD(Buffer.from(context));

@@ -1,5 +1,6 @@
 // Which secrets of a registration sign now: the current one and those in their grace period. Pure; storage, sealing and
 // signing are others'.
+import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { WebhookError } from '../errors';
 import { decodeSecret } from '../shared/secret-format';
@@ -14,6 +15,8 @@ export interface SecretSet {
   readonly current: string;
   /** Newest first. */
   readonly old: readonly OldSecret[];
+  /** Digests of secrets that a rotation took the place of, newest first: none of them comes back by a declaration. */
+  readonly replaced?: readonly string[];
 }
 
 export const defaultGraceMs = 24 * 60 * 60 * 1000;
@@ -24,6 +27,9 @@ export const maxGraceMs = 90 * 24 * 60 * 60 * 1000;
 /** A signature is 48 bytes of header, and 11 of them pass every proxy; the 11th rotation drops the oldest. */
 export const maxOldSecrets = 10;
 
+/** 22 characters each. A declaration that is older than so many rotations is taken for a new secret. */
+const maxReplaced = 50;
+
 const secretText = z.string().refine(isSecret);
 
 const shape = z.strictObject({
@@ -32,12 +38,16 @@ const shape = z.strictObject({
     .array(z.strictObject({ secret: secretText, expiresAt: z.int().min(0) }))
     .max(maxOldSecrets)
     .default([]),
+  replaced: z.array(z.string()).max(maxReplaced).optional(),
 });
 
 /** Reads a stored set. Throws BROKEN_SECRET, which names the field and never a secret. */
 export function parseSecretSet(value: unknown): SecretSet {
   const parsed = shape.safeParse(value);
-  if (parsed.success) return parsed.data;
+  if (parsed.success) {
+    const { current, old, replaced } = parsed.data;
+    return { current, old, ...(replaced && { replaced }) };
+  }
   const path = parsed.error.issues[0]?.path.map(String).join('.') ?? '';
   throw new WebhookError(
     'BROKEN_SECRET',
@@ -65,7 +75,23 @@ export function rotate(
   const old = [former, ...set.old].filter(
     ({ secret, expiresAt }) => expiresAt > nowMs && secret !== newSecret,
   );
-  return { current: newSecret, old: old.slice(0, maxOldSecrets) };
+  const digest = digestOf(newSecret);
+  const replaced = [digestOf(set.current), ...(set.replaced ?? [])].filter(each => each !== digest);
+  return {
+    current: newSecret,
+    old: old.slice(0, maxOldSecrets),
+    replaced: [...new Set(replaced)].slice(0, maxReplaced),
+  };
+}
+
+/** True when a rotation took the place of this secret, as after a leak. */
+export function wasReplaced({ replaced = [] }: SecretSet, secret: string): boolean {
+  return replaced.includes(digestOf(secret));
+}
+
+/** Enough to know a secret again; of 24 random bytes or more nothing can be guessed from it. */
+function digestOf(secret: string): string {
+  return createHash('sha256').update(decodeSecret(secret)).digest('base64url').slice(0, 22);
 }
 
 /** The secrets that sign at `nowMs`, newest first: what a signer is made of. */
@@ -82,7 +108,7 @@ export function nextExpiryAt(set: SecretSet, nowMs: number): number | undefined 
 /** The set without what has expired: the same one when nothing has. For writing back when it is written anyway. */
 export function dropExpired(set: SecretSet, nowMs: number): SecretSet {
   const old = unexpired(set, nowMs);
-  return old.length === set.old.length ? set : { current: set.current, old };
+  return old.length === set.old.length ? set : { ...set, old };
 }
 
 function unexpired(set: SecretSet, nowMs: number): readonly OldSecret[] {

@@ -3,6 +3,7 @@ import { tryUrl } from '../shared/try-url';
 import { promises as dns, type LookupAddress, type LookupOptions } from 'node:dns';
 import { isIPv6, type LookupFunction } from 'node:net';
 import type { buildConnector } from 'undici';
+import { systemClock, type Clock } from '../shared/clock';
 import { isInRange, parseIp, type IpAddress } from '../shared/ip-address';
 import {
   compileNetworkPolicy,
@@ -63,6 +64,9 @@ export class AddressRefusal extends ConnectFailure {
   }
 }
 
+/** Of the option `dnsTimeoutMs`. */
+const defaultDnsTimeoutMs = 1500;
+
 const allowed = { kind: 'allowed' } as const;
 const undecided = { kind: 'undecided' } as const;
 
@@ -71,16 +75,45 @@ export interface AddressGuardOptions {
   readonly narrowedBy?: NetworkPolicy | undefined;
   /** Takes the place of dns.lookup with `all: true`. */
   readonly resolve?: ResolveName | undefined;
+  /** Connections are made by a proxy: loopback is the proxy's own, and is refused unless `policy` lists it. Default false. */
+  readonly isProxied?: boolean | undefined;
+  /** How long a look-up is shared, in milliseconds: as long as anybody waits for it. Default 1500. */
+  readonly dnsTimeoutMs?: number | undefined;
+  /** Default the system's. */
+  readonly clock?: Clock | undefined;
+}
+
+/** A policy, and what the way to the address adds to it. */
+interface Rules extends CompiledPolicy {
+  readonly isLoopbackForeign: boolean;
+}
+
+/** Look-ups of one name that may wait for an answer at once: the threads are for all names. */
+const maxLookupsOfName = 2;
+
+interface SharedLookup {
+  readonly startedAt: number;
+  readonly addresses: Promise<readonly LookupAddress[]>;
 }
 
 /** Compiles a policy into a guard. Throws an Error for a policy that parseNetworkOptions refuses. */
 export function createAddressGuard(
   policy: NetworkPolicy,
-  { narrowedBy, resolve = resolveWithSystem }: AddressGuardOptions = {},
+  {
+    narrowedBy,
+    resolve = resolveWithSystem,
+    isProxied = false,
+    dnsTimeoutMs = defaultDnsTimeoutMs,
+    clock = systemClock,
+  }: AddressGuardOptions = {},
 ): AddressGuard {
   const policies = narrowedBy === undefined ? [policy] : [policy, narrowedBy];
-  const rulesOfAll = policies.map(compileNetworkPolicy);
-  const lookups = new Map<string, Promise<readonly LookupAddress[]>>();
+  const rulesOfAll: readonly Rules[] = policies.map((each, at) => ({
+    ...compileNetworkPolicy(each),
+    isLoopbackForeign: isProxied && at === 0,
+  }));
+  /** Newest last. */
+  const lookups = new Map<string, readonly SharedLookup[]>();
 
   function judgeAddress(address: string): AddressVerdict {
     return judgeByAll(rulesOfAll, { address, name: undefined });
@@ -90,7 +123,11 @@ export function createAddressGuard(
     if (parseIp(hostname) !== undefined) return judgeAddress(hostname);
     const name = normalizeName(hostname);
     const denied = rulesOfAll.some(({ deny }) => deny.some(entry => matchesName(entry, name)));
-    return denied ? refuse('denied', `${name} is refused: an entry of deny says so`) : undecided;
+    if (denied) return refuse('denied', `${name} is refused: an entry of deny says so`);
+    // RFC 6761, section 6.3: known without a look-up.
+    const isLocal = isProxied && /(^|\.)localhost$/.test(name);
+    const local = isLocal ? judgeByAll(rulesOfAll, { address: '127.0.0.1', name }) : allowed;
+    return local.kind === 'refused' ? local : undecided;
   }
 
   function judgeTarget({ protocol, hostname, port }: Target): Verdict {
@@ -127,15 +164,27 @@ export function createAddressGuard(
 
   /**
    * Connections that want the same name at once share one look-up. dns.lookup takes one of the four threads that the
-   * whole process has (UV_THREADPOOL_SIZE) for as long as a name server is silent.
+   * whole process has (UV_THREADPOOL_SIZE) for as long as a name server is silent. A look-up that nobody waits for any
+   * more is shared no longer: a query that got lost must not fail every later call, too.
    */
   function resolveShared(hostname: string, hints: number): Promise<readonly LookupAddress[]> {
     const key = `${hints} ${hostname}`;
-    const running = lookups.get(key);
-    if (running !== undefined) return running;
-    const started = resolveVetted(hostname, hints).finally(() => lookups.delete(key));
-    lookups.set(key, started);
-    return started;
+    const running = lookups.get(key) ?? [];
+    const latest = running.at(-1);
+    const startedAt = clock.monotonicMs();
+    const isFull = running.length >= maxLookupsOfName;
+    if (latest !== undefined && (isFull || startedAt - latest.startedAt < dnsTimeoutMs))
+      return latest.addresses;
+    const started: SharedLookup = {
+      startedAt,
+      addresses: resolveVetted(hostname, hints).finally(() => {
+        const others = (lookups.get(key) ?? []).filter(each => each !== started);
+        if (others.length > 0) lookups.set(key, others);
+        else lookups.delete(key);
+      }),
+    };
+    lookups.set(key, [...running, started]);
+    return started.addresses;
   }
 
   return {
@@ -191,7 +240,7 @@ interface Resolved {
 }
 
 /** The first refusal, if there is one. */
-function judgeByAll(rulesOfAll: readonly CompiledPolicy[], resolved: Resolved): AddressVerdict {
+function judgeByAll(rulesOfAll: readonly Rules[], resolved: Resolved): AddressVerdict {
   for (const rules of rulesOfAll) {
     const verdict = judgeResolved(rules, resolved);
     if (verdict.kind === 'refused') return verdict;
@@ -199,7 +248,7 @@ function judgeByAll(rulesOfAll: readonly CompiledPolicy[], resolved: Resolved): 
   return allowed;
 }
 
-function judgeResolved(rules: CompiledPolicy, { address, name }: Resolved): AddressVerdict {
+function judgeResolved(rules: Rules, { address, name }: Resolved): AddressVerdict {
   const parsed = parseIp(address);
   if (parsed === undefined) return refuse('range', `${JSON.stringify(address)} is refused: no IP address`);
   const destination = findDestination(parsed);
@@ -217,7 +266,7 @@ function judgeResolved(rules: CompiledPolicy, { address, name }: Resolved): Addr
     case 'private':
     case 'loopback':
     case 'shared':
-      if (rules.allowPrivate) return allowed;
+      if (rules.allowPrivate && !(kind === 'loopback' && rules.isLoopbackForeign)) return allowed;
       if (name !== undefined && rules.allow.some(entry => matchesName(entry, name))) return allowed;
       break;
     case 'link-local':
@@ -232,7 +281,8 @@ function judgeResolved(rules: CompiledPolicy, { address, name }: Resolved): Addr
     default:
       return kind satisfies never;
   }
-  return refuse('range', `${address} is refused: ${kind} (${range ?? ''})`);
+  const whose = kind === 'loopback' && rules.isLoopbackForeign ? " of the proxy's host" : '';
+  return refuse('range', `${address} is refused: ${kind}${whose} (${range ?? ''})`);
 }
 
 function matchesName(entry: AddressPattern, name: string): boolean {

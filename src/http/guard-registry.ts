@@ -1,6 +1,11 @@
 // One long-lived thing per network policy or pair of them, such as a guard: equal policies share it and its connections.
 import { compileNetworkPolicy, type NetworkPolicy } from '../shared/network-options';
-import { combineKeys, createAddressGuard, type AddressGuard, type ResolveName } from './address-guard';
+import {
+  combineKeys,
+  createAddressGuard,
+  type AddressGuard,
+  type AddressGuardOptions,
+} from './address-guard';
 
 /** A policy, and the one that narrows it. */
 export type Policies = readonly [policy: NetworkPolicy, narrowedBy?: NetworkPolicy | undefined];
@@ -18,9 +23,11 @@ export interface GuardRegistry<Held> {
  * Builds a registry. Policies are told apart by their canonical key, so order and spelling of entries do not matter;
  * a policy object must not change after it was given.
  */
-export function createGuardRegistry<Held extends object>(parts: {
+export function createGuardRegistry<Held extends object>({
+  open,
+  ...options
+}: Omit<AddressGuardOptions, 'narrowedBy'> & {
   readonly open: (guard: AddressGuard) => Held;
-  readonly resolve?: ResolveName | undefined;
 }): GuardRegistry<Held> {
   const held = new Map<string, Held>();
   // Policies live as long as hooks do: the key of each is made once and not for every call.
@@ -46,7 +53,7 @@ export function createGuardRegistry<Held extends object>(parts: {
       const known = held.get(key);
       if (known !== undefined) return known;
       const [policy, narrowedBy] = policies;
-      const opened = parts.open(createAddressGuard(policy, { narrowedBy, resolve: parts.resolve }));
+      const opened = open(createAddressGuard(policy, { ...options, narrowedBy }));
       held.set(key, opened);
       return opened;
     },

@@ -1,5 +1,6 @@
 // What becomes of a written object: deliveries for the `after*` hook of its class and for subscriptions, durable before the
 // client is answered. Errors of encoding cost their own delivery only; those of the store are the intake's to judge.
+import { readTraceparent } from '../blocking/delivery-tracing';
 import { WebhookError } from '../errors';
 import type { NewDelivery } from '../events/delivery';
 import type { DeliveryIntake } from '../events/dispatching';
@@ -99,6 +100,7 @@ export class ChangeCapture implements WriteListener {
       );
       return [];
     }
+    const traceparent = readTraceparent(request.headers);
     const deliveries: NewDelivery[] = [];
     const hook = this.#hookOf(className, kind);
     if (hook) {
@@ -107,6 +109,7 @@ export class ChangeCapture implements WriteListener {
           fields: fields.ofWritten(hook, request, encoded),
           changedKeys: encoded.update && Object.keys(encoded.update),
           depth,
+          traceparent,
         }),
       );
       if (delivery) deliveries.push(delivery);
@@ -126,6 +129,7 @@ export class ChangeCapture implements WriteListener {
         master,
         at: clock.now(),
         depth,
+        traceparent,
       };
       deliveries.push(...matcher.ofChange(change));
     }

@@ -2,6 +2,7 @@
 // takes precedence over the cloud function. Applies the hook's answer in Parse's own terms.
 import type { HookCall, HookCaller, Interpreter, Verdict } from '../blocking/hook-caller';
 import { readTraceOrigin } from '../blocking/call-tracing';
+import { readTraceparent } from '../blocking/delivery-tracing';
 import type { OperationDeadline } from '../blocking/operation-deadline';
 import { parseCodes } from '../errors';
 import type { TriggerTarget } from '../hooks/hook';
@@ -219,7 +220,12 @@ export class HookDispatcher {
         const { target } = hook.hook;
         const onFile = target.kind === 'trigger' && target.className === '@File';
         const built = onFile ? fields.ofFile(hook, request) : fields.ofObject(hook, request);
-        return this.#prepare(hook, request, built, built.update && Object.keys(built.update));
+        return {
+          fields: built,
+          changedKeys: built.update && Object.keys(built.update),
+          depth: this.#depthOf(hook, request),
+          traceparent: readTraceparent(request.headers),
+        };
       });
     }
   }
@@ -230,13 +236,17 @@ export class HookDispatcher {
     fields: CallFields,
     changedKeys: readonly string[] | undefined,
   ): HookCall {
-    const depth = this.#parts.depth.next({
+    const depth = this.#depthOf(hook, request);
+    const trace = readTraceOrigin(request.headers);
+    return { fields, depth, trace, ...(changedKeys && { changedKeys }) };
+  }
+
+  #depthOf(hook: InstalledHook, request: ParseRequest): number {
+    return this.#parts.depth.next({
       headers: request.headers,
       isMaster: request.master === true,
       isBlocking: hook.blocking,
     });
-    const trace = readTraceOrigin(request.headers);
-    return { fields, depth, trace, ...(changedKeys && { changedKeys }) };
   }
 }
 

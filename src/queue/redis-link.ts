@@ -124,7 +124,9 @@ function optionsOf({ address, whileAway }: RedisLinkParts): RedisOptions {
 }
 
 /** Without what ioredis puts beside the message: the command, and with it perhaps a password. */
-function messageOf(error: unknown): string {
-  if (error instanceof AggregateError) return error.errors.map(messageOf).join(', ');
-  return error instanceof Error ? error.message : 'unknown error';
+export function messageOf(error: unknown): string {
+  if (typeof error !== 'object' || error === null) return 'unknown error';
+  // A refused connection to each address of a name.
+  if ('errors' in error && Array.isArray(error.errors)) return error.errors.map(messageOf).join(', ');
+  return 'message' in error ? String(error.message) : 'unknown error';
 }

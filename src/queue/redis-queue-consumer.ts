@@ -6,7 +6,7 @@ import type { DeliveryRef, Dispatcher } from '../events/dispatching';
 import type { Clock } from '../shared/clock';
 import type { Logger } from '../shared/logger';
 import { parseDeliveryJob } from './delivery-job';
-import type { RedisLink } from './redis-link';
+import { messageOf, type RedisLink } from './redis-link';
 
 export type JobProcessor = (job: { readonly data: unknown }) => Promise<void>;
 
@@ -61,7 +61,7 @@ export class RedisQueueConsumer implements DeliveryQueueConsumer {
     worker.on('error', error => (lastError = error));
     const ended = (): void => {
       if (this.#isClosed || this.#worker !== worker) return;
-      const reason = lastError instanceof Error ? lastError.message : 'no error';
+      const reason = messageOf(lastError);
       this.#parts.logger.warn(`webhooks queue: the worker ended by itself (${reason}) and is replaced`);
       this.#worker = undefined;
       worker.close(true).catch(() => undefined);

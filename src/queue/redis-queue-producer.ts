@@ -4,7 +4,7 @@ import type { Queue } from 'bullmq';
 import type { DeliveryQueueProducer, QueueConnection } from '../events/delivery-queue';
 import type { DeliveryRef } from '../events/dispatching';
 import { jobName } from './delivery-job';
-import type { RedisLink } from './redis-link';
+import { messageOf, type RedisLink } from './redis-link';
 import type { Clock } from '../shared/clock';
 import type { Logger } from '../shared/logger';
 
@@ -13,7 +13,7 @@ export interface RedisQueueProducerParts {
   readonly link: RedisLink;
   readonly clock: Clock;
   readonly logger: Logger;
-  /** Ids that wait in Redis; while there are more, for want of workers, none are added. About 600 bytes each. */
+  /** Ids that wait in Redis; while there are more, for want of workers, none are added. About 750 bytes each. */
   readonly maxWaiting: number;
 }
 
@@ -40,6 +40,7 @@ export class RedisQueueProducer implements DeliveryQueueProducer {
   #isRefused = false;
   #isFull = false;
   #measuredAt = -Infinity;
+  #measuring: Promise<void> = Promise.resolve();
 
   constructor(parts: RedisQueueProducerParts) {
     this.#parts = parts;
@@ -93,7 +94,8 @@ export class RedisQueueProducer implements DeliveryQueueProducer {
   async #add(refs: readonly DeliveryRef[]): Promise<void> {
     const { queue, logger, link } = this.#parts;
     try {
-      if (await this.#measure()) return;
+      await this.#measure();
+      if (this.#isFull) return;
       await queue.addBulk(
         refs.map(({ id, endpoint }) => ({ name: jobName, data: { id, endpoint }, opts: jobOptions })),
       );
@@ -104,28 +106,32 @@ export class RedisQueueProducer implements DeliveryQueueProducer {
       if (!link.isReady || this.#isClosed) return;
       if (!this.#isRefused) {
         logger.warn(
-          `webhooks queue: redis takes no ids, workers find deliveries by polling: ${error instanceof Error ? error.message : 'unknown error'}`,
+          `webhooks queue: redis takes no ids, workers find deliveries by polling: ${messageOf(error)}`,
         );
       }
       this.#isRefused = true;
     }
   }
 
-  /** True when nothing is to be added. */
-  async #measure(): Promise<boolean> {
-    const { queue, clock, logger, maxWaiting } = this.#parts;
-    const now = clock.monotonicMs();
+  /** Looks at the queue's length now and then; bulks that begin meanwhile wait for it. */
+  #measure(): Promise<void> {
+    const now = this.#parts.clock.monotonicMs();
     if (now - this.#measuredAt >= measureMs) {
       this.#measuredAt = now;
-      const isFull = (await queue.getWaitingCount()) >= maxWaiting;
-      if (isFull && !this.#isFull) {
-        logger.warn(
-          `webhooks queue: ${maxWaiting} ids wait in redis, no more are added until workers take them`,
-        );
-      }
-      if (!isFull && this.#isFull) logger.info('webhooks queue: workers take ids again');
-      this.#isFull = isFull;
+      this.#measuring = this.#readLength();
     }
-    return this.#isFull;
+    return this.#measuring;
+  }
+
+  async #readLength(): Promise<void> {
+    const { queue, logger, maxWaiting } = this.#parts;
+    const isFull = (await queue.getWaitingCount()) >= maxWaiting;
+    if (isFull && !this.#isFull) {
+      logger.warn(
+        `webhooks queue: ${maxWaiting} ids wait in redis, no more are added until workers take them`,
+      );
+    }
+    if (!isFull && this.#isFull) logger.info('webhooks queue: workers take ids again');
+    this.#isFull = isFull;
   }
 }

@@ -15,7 +15,7 @@ export interface RedisQueueOptions {
   readonly redis: string;
   /** In front of all keys; applications that share a Redis need one each. */
   readonly prefix: string;
-  /** Ids that may wait in Redis, about 600 bytes each. Default 100000. */
+  /** Ids that may wait in Redis, about 750 bytes each. Default 100000. */
   readonly maxWaiting?: number;
   /** After one to two times so long without an answer a connection is made anew, in milliseconds. Default 5000. */
   readonly heartbeatMs?: number;
