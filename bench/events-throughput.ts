@@ -6,6 +6,7 @@ import { medianOf, sharedNowMs } from './measure';
 import { createSubscription, masterHeaders } from './parse-client';
 import { queueFloors, type QueueFloor, type QueueSample } from './queue-floors';
 import { awaitCalls, receiverUrl } from './receiver-protocol';
+import { startRedis, type RedisServer } from './redis';
 import type { Table, Target } from './report';
 import type { BenchServer, Scene, ServerOptions } from './scene';
 
@@ -35,6 +36,17 @@ const setups: readonly Setup[] = [
   { name: 'memory, in-process', options: { webhooks: { store: 'memory' } } },
 ];
 
+/** The queue's Redis is the run's own, so its address is known late. */
+const redisSetup = 'postgres, Redis';
+
+function setupOfRedis({ url }: RedisServer): Setup {
+  return {
+    name: redisSetup,
+    // One process writes the ids and works them off: what workers of their own add is another process.
+    options: { database: 'postgres', webhooks: { queue: { redis: url }, deliver: true } },
+  };
+}
+
 interface Running {
   readonly setup: Setup;
   readonly server: BenchServer;
@@ -44,8 +56,11 @@ interface Running {
 export async function measureThroughput(scene: Scene): Promise<ThroughputReport> {
   const { options } = scene;
   const fanOut = options.smoke ? 2 : 20;
-  const running = await startSetups(scene, fanOut);
-  scene.skip('deliveries by the Redis dispatcher', 'the harness does not know it yet');
+  const redis = await startRedis().catch((error: unknown) => {
+    scene.skip(`deliveries, ${redisSetup}`, String(error));
+    return undefined;
+  });
+  const running = await startSetups(scene, [...setups, ...(redis ? [setupOfRedis(redis)] : [])], fanOut);
   const floors = await queueFloors(scene);
   const bare: Sample[] = [];
   const queueSamples = new Map<QueueFloor, QueueSample[]>(floors.map(floor => [floor, []]));
@@ -73,7 +88,11 @@ export async function measureThroughput(scene: Scene): Promise<ThroughputReport>
   }
   for (const floor of floors) await floor.stop();
   await scene.stopServers(running.map(({ server }) => server));
-  const found = running.find(({ setup }) => setup === setups[0])?.samples;
+  await redis?.stop();
+  const perSecondOf = (name: string): number | undefined => {
+    const found = running.find(({ setup }) => setup.name === name)?.samples;
+    return found && medianOf(found, ({ deliveriesPerSecond }) => deliveriesPerSecond);
+  };
   return {
     tables: [tableOf(running, bare, queueSamples)],
     targets: [
@@ -81,9 +100,9 @@ export async function measureThroughput(scene: Scene): Promise<ThroughputReport>
         figure: 'deliveries per second, signed and logged, PostgreSQL',
         comparison: '>=',
         target: 2000,
-        found: found && medianOf(found, ({ deliveriesPerSecond }) => deliveriesPerSecond),
+        found: perSecondOf('postgres, in-process'),
       },
-      { figure: 'the same, Redis', comparison: '>=', target: 3000, found: undefined },
+      { figure: 'the same, Redis', comparison: '>=', target: 3000, found: perSecondOf(redisSetup) },
     ],
     samples: {
       stores: running.map(({ setup, samples }) => ({ name: setup.name, samples })),
@@ -93,9 +112,13 @@ export async function measureThroughput(scene: Scene): Promise<ThroughputReport>
   };
 }
 
-async function startSetups(scene: Scene, fanOut: number): Promise<readonly Running[]> {
+async function startSetups(
+  scene: Scene,
+  wanted: readonly Setup[],
+  fanOut: number,
+): Promise<readonly Running[]> {
   const running: Running[] = [];
-  for (const setup of setups) {
+  for (const setup of wanted) {
     if (!scene.includes(`deliveries, ${setup.name}`)) continue;
     if (setup.options.database !== undefined && !scene.databases.has(setup.options.database)) {
       scene.skip(`deliveries, ${setup.name}`, 'MONGODB_URI is not set');

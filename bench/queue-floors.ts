@@ -1,12 +1,7 @@
 // The floors of a queue: no-op jobs of BullMQ on Redis and PostgreSQL, where they can be had.
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { assertClosed } from './ledger';
 import { queueProtocol } from './queue-protocol';
+import { startRedis } from './redis';
 import type { Scene } from './scene';
 
 export interface QueueSample {
@@ -73,40 +68,4 @@ async function openFloor(
     scene.skip(`floor: ${name}`, error instanceof Error ? error.message : String(error));
     return undefined;
   }
-}
-
-/** Without persistence, on a socket of its own. Throws when there is no redis-server on the PATH. */
-async function startRedis(): Promise<{ readonly socketPath: string; stop(): Promise<void> }> {
-  const folder = mkdtempSync(join(tmpdir(), 'webhooks-bench-redis-'));
-  const socketPath = join(folder, 'redis.sock');
-  const child = spawn(
-    'redis-server',
-    ['--port', '0', '--unixsocket', socketPath, '--save', '', '--appendonly', 'no', '--dir', folder],
-    { stdio: ['ignore', 'pipe', 'inherit'] },
-  );
-  const clean = (): void => rmSync(folder, { recursive: true, force: true });
-  const ready = new Promise<void>((resolve, reject) => {
-    child.once('error', reject);
-    child.once('exit', code => reject(new Error(`redis-server ended with ${String(code)}`)));
-    createInterface({ input: child.stdout }).on('line', line => {
-      if (/ready to accept connections/i.test(line)) resolve();
-    });
-  });
-  try {
-    await ready;
-  } catch (error) {
-    clean();
-    throw error;
-  }
-  return {
-    socketPath,
-    stop: async () => {
-      if (child.exitCode === null && child.signalCode === null) {
-        const ended = once(child, 'exit');
-        child.kill('SIGTERM');
-        await ended;
-      }
-      clean();
-    },
-  };
 }

@@ -1,8 +1,10 @@
 // A process with one delivery store and no HTTP: what the rows themselves cost.
+import type { Client } from 'pg';
 import type { DeliveryStore, FinishedAttempt, Lease } from '../src/events/delivery-store';
 import type { Delivery, NewDelivery } from '../src/events/delivery';
 import { MongodbDeliveryStore } from '../src/events/mongodb-delivery-store';
 import { PostgresDeliveryStore } from '../src/events/postgres-delivery-store';
+import { attemptTable, bodyTable, deliveryTable } from '../src/events/postgres-migrations';
 import { systemClock } from '../src/shared/clock';
 import { createDeliveryId, createMessageId } from '../src/shared/ids';
 import { silentLogger } from '../src/shared/logger';
@@ -14,6 +16,7 @@ import { storeProtocol, storeSettingsShape, type StoreAnswer, type StoreRequest 
 const batchRows = 500;
 const endpoints = 20;
 const leaseMs = 600_000;
+const reply = { headers: { 'content-type': 'application/json' }, body: '{"success":true}' };
 const text = JSON.stringify({ type: 'object.create', data: { object: { text: 'x'.repeat(900) } } });
 
 function newDelivery(endpoint: string): NewDelivery {
@@ -76,7 +79,7 @@ function attemptOf(delivery: Delivery, lease: Lease): FinishedAttempt {
       status: 200,
       error: undefined,
       phase: 'done',
-      reply: { headers: { 'content-type': 'application/json' }, body: '{"success":true}' },
+      reply,
       node: 'bench',
     },
     progress: {
@@ -90,6 +93,28 @@ function attemptOf(delivery: Delivery, lease: Lease): FinishedAttempt {
   };
 }
 
+/** As finished deliveries stand in the tables: a million by the store would take minutes. */
+async function seedPostgres(client: Client, rows: number): Promise<void> {
+  const id = `'dlv_' || lpad(n::text, 26, '0')`;
+  const endpoint = `'subscription/bench' || n % ${endpoints}`;
+  const at = `${Date.now()} - (${rows} - n)`;
+  const numbers = `generate_series(1, ${rows}) n`;
+  await client.query(
+    `INSERT INTO ${deliveryTable} (id, webhook_id, endpoint, type, class_name, object_id, created_at, is_test, depth,
+      state, attempt_count, attempts_before_replay, last_status, finished_at, is_expunged)
+    SELECT ${id}, 'msg_' || lpad(n::text, 26, '0'), ${endpoint}, 'object.create', 'Bench', lpad(n::text, 10, '0'), ${at},
+      false, 1, 'succeeded', 1, 0, 200, ${at}, false FROM ${numbers}`,
+  );
+  await client.query(`INSERT INTO ${bodyTable} SELECT ${id}, $1 FROM ${numbers}`, [text]);
+  await client.query(
+    `INSERT INTO ${attemptTable} (delivery_id, endpoint, number, started_at, duration_ms, status, phase, reply, node)
+    SELECT ${id}, ${endpoint}, 1, ${at}, 1.5, 200, 'done', $1, 'bench' FROM ${numbers}`,
+    [JSON.stringify(reply)],
+  );
+  // Else it is done in the background, in the middle of a round.
+  await client.query('VACUUM (ANALYZE)');
+}
+
 async function main(): Promise<void> {
   const { kind, uri } = readSettings(storeSettingsShape);
   const parts = { connection: uri, clock: systemClock, logger: silentLogger };
@@ -98,13 +123,13 @@ async function main(): Promise<void> {
   await store.migrate();
   const run = async (request: StoreRequest): Promise<number> => {
     switch (request.kind) {
-      case 'seed': {
+      case 'seed':
+        if (kind === 'postgres') {
+          await withPostgres(uri, client => seedPostgres(client, request.rows));
+          return request.rows;
+        }
         await insertRows(store, request.rows);
-        const rows = await drain(store);
-        // Else it is done in the background, in the middle of a round.
-        if (kind === 'postgres') await withPostgres(uri, client => client.query('VACUUM (ANALYZE)'));
-        return rows;
-      }
+        return drain(store);
       case 'cycle':
         await insertRows(store, request.rows);
         return drain(store);

@@ -85,10 +85,7 @@ export class Running {
     const logger = config.loggerController;
     const store = new DatabaseHookStore({ database: config.database, clock, logger });
     const boxes = new SecretBoxes(
-      createSecretBox(
-        await deriveKey(await findKeyMaterial(options.encryptionKey, config.masterKey)),
-        clock,
-      ),
+      createSecretBox(await deriveKey(await findKeyMaterial(options.encryptionKey, config.masterKey)), clock),
       (await Promise.all(options.previousEncryptionKeys.map(deriveKey))).map(key =>
         createSecretBox(key, clock),
       ),
@@ -158,7 +155,7 @@ export class Running {
       logger,
       node,
       onAttempt: ended => metrics.attemptEnded(ended),
-      onHookAttempt: (hook, ended) => countAttempt(hook, ended, { metrics, clock, logger }),
+      onHookAttempt: (hook, ended) => countAttempt(hook, ended, { metrics, clock }),
     });
     return new Running(parts, { registry, store, keys, client, senders, metrics, caller, events, node });
   }
@@ -315,8 +312,8 @@ export class Running {
 /** An attempt of an `after*` hook counts as a call of it. */
 function countAttempt(
   hook: InstalledHook,
-  { attempt, outcome, state }: AttemptEnded,
-  { metrics, clock, logger }: { readonly metrics: Metrics; readonly clock: Clock; readonly logger: Logger },
+  { attempt, outcome }: AttemptEnded,
+  { metrics, clock }: { readonly metrics: Metrics; readonly clock: Clock },
 ): void {
   const { health } = hook;
   health.calls += 1;
@@ -328,8 +325,6 @@ function countAttempt(
     health.lastFailureAt = clock.now();
     health.lastFailure = failure;
   }
-  if (state === 'exhausted')
-    logger.warn(`webhook ${hook.label}: a delivery is given up after its last attempt (${failure ?? 'status'})`);
   metrics.callEnded({
     hook,
     outcome: failure === undefined ? 'unchanged' : 'failed',

@@ -36,9 +36,12 @@ describeOnEachDatabase('filters of subscriptions', database => {
   }
 
   /** The last change is told to every subscription: when it has come, nothing else is on its way. */
-  async function eventsUntil(path: string, isLast: (event: Answer['body']) => boolean): Promise<Answer['body'][]> {
+  async function eventsUntil(
+    path: string,
+    isLast: (event: Answer['body']) => boolean,
+  ): Promise<Answer['body'][]> {
     for (let wanted = 1; ; wanted++) {
-      const bodies = (await receiver.received(path, wanted)).map(({ body }) => body as Answer['body']);
+      const bodies = (await receiver.received(path, wanted)).map(({ body }) => body);
       if (bodies.some(isLast)) return bodies;
     }
   }
@@ -88,10 +91,18 @@ describeOnEachDatabase('filters of subscriptions', database => {
     await update(objectId, { status: 'b', secret: 'y' });
     const isUpdate = ({ type }: Answer['body']): boolean => type === 'object.update';
     const [chosen] = (await eventsUntil(only, isUpdate)).filter(isUpdate);
-    expect(chosen.data).toMatchObject({ object: { status: 'b' }, original: { status: 'a' }, update: { status: 'b' } });
-    expect(Object.keys(chosen.data.object as object).sort()).toEqual(
-      ['className', 'createdAt', 'objectId', 'status', 'updatedAt'],
-    );
+    expect(chosen.data).toMatchObject({
+      object: { status: 'b' },
+      original: { status: 'a' },
+      update: { status: 'b' },
+    });
+    expect(Object.keys(chosen.data.object as object).sort()).toEqual([
+      'className',
+      'createdAt',
+      'objectId',
+      'status',
+      'updatedAt',
+    ]);
     const [rest] = (await eventsUntil(without, isUpdate)).filter(isUpdate);
     expect(rest.data).toMatchObject({ object: { status: 'b', n: 1 }, update: { status: 'b' } });
     expect(JSON.stringify(rest)).not.toContain('secret');
@@ -116,14 +127,14 @@ describeOnEachDatabase('filters of subscriptions', database => {
     const events = await eventsUntil(all, ({ data }) => data.object.status === 'last');
     expect(events.map(({ data }) => data.className as string)).toEqual([className]);
     const [created] = await receiver.received(roles, 1);
-    expect((created?.body as Answer['body']).data.objectId).toBe(role.body.objectId);
+    expect(created?.body.data.objectId).toBe(role.body.objectId);
   });
 
   it('a body above maxBodyBytes is replaced by one that says what to fetch', async () => {
     const path = await listen({ maxBodyBytes: 1024 });
     const objectId = await save(parse, className, { text: 'x'.repeat(5000) });
     const [call] = await receiver.received(path, 1);
-    expect((call?.body as Answer['body']).data).toEqual({
+    expect(call?.body.data).toEqual({
       className,
       objectId,
       master: false,

@@ -11,7 +11,12 @@ import {
   type MadeSubscription,
 } from '../support/event-subscriptions';
 import { startParseApplication, type Answer, type ParseApplication } from '../support/parse-application';
-import { Reply, startWebhookReceiver, type ReceivedCall, type WebhookReceiver } from '../support/webhook-receiver';
+import {
+  Reply,
+  startWebhookReceiver,
+  type ReceivedCall,
+  type WebhookReceiver,
+} from '../support/webhook-receiver';
 
 /** A minute's rest after 429, 503 and time-outs is cut to the longest delay of the schedule. */
 const soon = { scheduleMs: Array.from({ length: 20 }, () => 100), jitter: 0 };
@@ -52,7 +57,7 @@ describeOnEachDatabase('subscriptions that change under way', database => {
   }
 
   const numbers = (calls: readonly ReceivedCall[]): number[] =>
-    calls.map(({ body }) => (body as Answer['body']).data.object.n as number).sort((a, b) => a - b);
+    calls.map(({ body }) => body.data.object.n as number).sort((a, b) => a - b);
   const stateOf = async ({ objectId }: MadeSubscription): Promise<Answer['body']> =>
     (await parse.master('GET', `/webhooks/subscriptions/${objectId}`)).body.health;
   const isPaused = ({ state }: Answer['body']): boolean => state === 'paused';
@@ -74,23 +79,27 @@ describeOnEachDatabase('subscriptions that change under way', database => {
   it.each([
     ['410', 'gone', new Reply(410, '')],
     ['webhook-delivery: disable', 'disabled', new Reply(200, '', { 'webhook-delivery': 'disable' })],
-  ])('one whose receiver answers %s is paused, and what it did not take waits', async (_answer, reason, reply) => {
-    let isWanted = false;
-    const made = await listen(() => (isWanted ? {} : reply));
-    await save(parse, className, { n: 1 });
-    expect(await eventually(() => stateOf(made), isPaused)).toMatchObject({ pauseReason: reason });
-    await save(parse, className, { n: 2 });
-    expect(await listDeliveries(parse, { subscription: made.objectId, state: 'pending' })).toHaveLength(2);
-    isWanted = true;
-    await act(parse, made, 'resume');
-    expect(await finishedDeliveries(parse, made, 2)).toMatchObject([{ state: 'succeeded' }, { state: 'succeeded' }]);
-  });
+  ])(
+    'one whose receiver answers %s is paused, and what it did not take waits',
+    async (_answer, reason, reply) => {
+      let isWanted = false;
+      const made = await listen(() => (isWanted ? {} : reply));
+      await save(parse, className, { n: 1 });
+      expect(await eventually(() => stateOf(made), isPaused)).toMatchObject({ pauseReason: reason });
+      await save(parse, className, { n: 2 });
+      expect(await listDeliveries(parse, { subscription: made.objectId, state: 'pending' })).toHaveLength(2);
+      isWanted = true;
+      await act(parse, made, 'resume');
+      expect(await finishedDeliveries(parse, made, 2)).toMatchObject([
+        { state: 'succeeded' },
+        { state: 'succeeded' },
+      ]);
+    },
+  );
 
   it('webhook-delivery: abort-message ends one delivery and nothing else', async () => {
     const made = await listen(({ body }) =>
-      (body as Answer['body']).data.object.n === 1
-        ? new Reply(500, '', { 'webhook-delivery': 'abort-message' })
-        : {},
+      body.data.object.n === 1 ? new Reply(500, '', { 'webhook-delivery': 'abort-message' }) : {},
     );
     await save(parse, className, { n: 1 });
     await save(parse, className, { n: 2 });
@@ -115,7 +124,7 @@ describeOnEachDatabase('subscriptions that change under way', database => {
     const toldUntil = async (last: string): Promise<readonly Answer['body'][]> => {
       for (let wanted = 1; ; wanted++) {
         const told = (await receiver.received(watcherPath, wanted))
-          .map(({ body }) => body as Answer['body'])
+          .map(({ body }) => body)
           .filter(({ data }) => JSON.stringify(data).includes(made.objectId));
         if (told.some(({ type }) => type === last)) return told;
       }
@@ -148,7 +157,8 @@ describeOnEachDatabase('subscriptions that change under way', database => {
     if (!first || !second) throw new Error('there are two calls');
     expect(second.headers['webhook-id']).toBe(first.headers['webhook-id']);
     expect(second.raw).toEqual(first.raw);
-    const verifyWith = (secret: string) => (): unknown => new Webhook(secret).verify(second.raw, headersOf(second));
+    const verifyWith = (secret: string) => (): unknown =>
+      new Webhook(secret).verify(second.raw, headersOf(second));
     expect(verifyWith(rotated.body.secret as string)).not.toThrow();
     expect(verifyWith(made.secret)).toThrow(/signature/i);
     expect(await finishedDeliveries(parse, made, 1)).toMatchObject([{ state: 'succeeded', attemptCount: 2 }]);

@@ -2,7 +2,7 @@
 import { describeOnDatabase, describeOnEachDatabase, type FreshDatabase } from '../support/databases';
 import { startCuttableProxy, type CuttableProxy } from '../support/cuttable-proxy';
 import { eventually, listDeliveries, save, subscribe } from '../support/event-subscriptions';
-import { startParseApplication, type Answer, type ParseApplication } from '../support/parse-application';
+import { startParseApplication, type ParseApplication } from '../support/parse-application';
 import { onPostgres } from '../support/postgres-database';
 import { startWebhookReceiver, type WebhookReceiver } from '../support/webhook-receiver';
 import type { WebhooksOptions } from '../../src/index';
@@ -18,7 +18,7 @@ async function listen(parse: ParseApplication, receiver: WebhookReceiver): Promi
 /** Names of the objects that came, each as often as it came. */
 async function namesCome(receiver: WebhookReceiver, count: number): Promise<string[]> {
   const calls = await receiver.received('/kept', count);
-  return calls.map(({ body }) => (body as Answer['body']).data.object.name as string).sort();
+  return calls.map(({ body }) => body.data.object.name as string).sort();
 }
 
 describeOnEachDatabase('a store of deliveries that cannot be reached', database => {
@@ -62,7 +62,9 @@ describeOnEachDatabase('a store of deliveries that cannot be reached', database 
     await cut;
     for (const name of ['while-1', 'while-2', 'while-3']) await save(started, className, { name });
     expect(performance.now() - startedAt).toBeLessThan(saveLimitMs);
-    expect(started.logs.filter(line => /error .*kept in memory and lost if this process ends/.test(line))).toHaveLength(1);
+    expect(
+      started.logs.filter(line => /error .*kept in memory and lost if this process ends/.test(line)),
+    ).toHaveLength(1);
     await proxy.mend();
     expect(new Set(await namesCome(receiver, 5))).toEqual(
       new Set(['before', 'the-cut', 'while-1', 'while-2', 'while-3']),
@@ -85,14 +87,19 @@ describeOnEachDatabase('a store of deliveries that cannot be reached', database 
       { code: 141, error: 'the object was saved or deleted, but its webhooks could not be recorded' },
     ]);
     const { body } = await started.master('GET', `/classes/${className}`);
-    expect((body as Answer['body']).results).toMatchObject([{ name: 'the-cut' }]);
+    expect(body.results).toMatchObject([{ name: 'the-cut' }]);
     await proxy.mend();
     const again = await eventually(
       () => started.client('POST', `/classes/${className}`, { body: { name: 'after' } }),
       ({ status }) => status === 201,
     );
     expect(again.status).toBe(201);
-    expect(await eventually(() => namesCome(receiver, 1), names => names.includes('after'))).toContain('after');
+    expect(
+      await eventually(
+        () => namesCome(receiver, 1),
+        names => names.includes('after'),
+      ),
+    ).toContain('after');
   });
 });
 

@@ -334,6 +334,29 @@ describe('the middleware', () => {
     });
   });
 
+  it('lets only pass what is expected: a receiver with the same ed25519 key may have sent it on', async () => {
+    const ed25519 = parseEd25519Key(generateEd25519Key(systemClock));
+    const by = createSigner({ secrets: [], ed25519: [ed25519] });
+    const codes: string[] = [];
+    const guard = webhookMiddleware({
+      secret: publicKeyOf(ed25519),
+      expect: { triggerName: 'beforeSave', className: 'Puppy' },
+      onRefused: ({ code }) => codes.push(code),
+    });
+    const { origin } = await listen((request, response) => {
+      guard(request, response, () => response.end('"let in"'));
+    });
+    const send = (sent: object): Promise<{ status: number; body: unknown }> => {
+      const raw = Buffer.from(JSON.stringify(sent));
+      return post(origin, raw, signedHeaders(raw, { by }));
+    };
+    const save = { triggerName: 'beforeSave', object: { className: 'Puppy' } };
+    expect(await send(save)).toEqual({ status: 200, body: 'let in' });
+    expect(await send({ ...save, object: { className: 'Cat' } })).toMatchObject({ status: 403 });
+    expect(await send({ functionName: 'pay' })).toMatchObject({ status: 403 });
+    expect(codes).toEqual(['unexpected-target', 'unexpected-target']);
+  });
+
   it('guards plain node:http', async () => {
     const guard = webhookMiddleware({ secret });
     const { origin } = await listen((request, response) => {

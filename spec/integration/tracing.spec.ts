@@ -10,7 +10,7 @@ import {
 } from '@opentelemetry/sdk-trace-base';
 import { describeOnEachDatabase, type FreshDatabase } from '../support/databases';
 import { startParseApplication, type ParseApplication } from '../support/parse-application';
-import { startWebhookReceiver, type WebhookReceiver } from '../support/webhook-receiver';
+import { Reply, startWebhookReceiver, type WebhookReceiver } from '../support/webhook-receiver';
 
 const traceId = '4bf92f3577b34da6a3ce929d0e0e4736';
 const traceparent = `00-${traceId}-00f067aa0ba902b7-01`;
@@ -62,6 +62,17 @@ describeOnEachDatabase('traces', database => {
       const state = path === '/afterSave' ? undefined : tracestate;
       expect([path, headers.traceparent, headers.tracestate]).toEqual([path, traceparent, state]);
     }
+  });
+
+  it('keeps the traceparent with a delivery, for every attempt', async () => {
+    const url = receiver.on('/told', () => new Reply(receiver.calls.length < 3 ? 500 : 204, ''));
+    const fields = { name: 'told', url, events: ['object.create'], classes: ['Told'] };
+    const retry = { scheduleMs: [10, 10], jitter: 0 };
+    const { status } = await parse.master('POST', '/webhooks/subscriptions', { body: { ...fields, retry } });
+    expect(status).toBe(201);
+    await parse.client('POST', '/classes/Told', { body: { a: 1 }, headers: { traceparent } });
+    const calls = await receiver.received('/told', 3);
+    expect(calls.map(({ headers }) => headers.traceparent)).toEqual(Array<string>(3).fill(traceparent));
   });
 
   it('sends none when the client sent none, or one that is not valid', async () => {

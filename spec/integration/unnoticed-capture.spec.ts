@@ -40,7 +40,12 @@ describeOnEachDatabase('hooks and subscriptions on writes', database => {
       return text;
     };
     const change = { n: { __op: 'Increment', amount: 2 }, tags: { __op: 'AddUnique', objects: ['b'] } };
-    const written = await call('POST', `/classes/${className}`, { n: 1, tags: ['a'], gone: 1, at: { deep: [1] } });
+    const written = await call('POST', `/classes/${className}`, {
+      n: 1,
+      tags: ['a'],
+      gone: 1,
+      at: { deep: [1] },
+    });
     const { objectId } = JSON.parse(written) as { objectId: string };
     const path = `/classes/${className}/${objectId}`;
     await call('PUT', path, { ...change, gone: { __op: 'Delete' } });
@@ -51,7 +56,6 @@ describeOnEachDatabase('hooks and subscriptions on writes', database => {
         { method: 'PUT', path: `/parse${path}`, body: { n: 9 } },
       ],
     });
-    await call('GET', path);
     await call('DELETE', path);
     await call('DELETE', path);
     return texts.map(text =>
@@ -87,6 +91,33 @@ describeOnEachDatabase('hooks and subscriptions on writes', database => {
       'object.delete',
       ...Array<string>(3).fill('object.update'),
     ]);
+  });
+
+  it('let a client delete what it may write and not read, and run no find triggers for it', async () => {
+    const path = '/deleted';
+    await parse.registerHook({
+      className: 'Hidden',
+      triggerName: 'afterDelete',
+      url: receiver.on(path, () => ''),
+    });
+    await parse.registerHook({
+      className: 'Hidden',
+      triggerName: 'beforeFind',
+      url: receiver.on('/found', () => ({ error: 'nobody finds it' })),
+    });
+    const fields = { secret: 'a', ACL: { '*': { write: true } } };
+    const { body } = await parse.client('POST', '/classes/Hidden', { body: fields });
+    expect(await parse.client('DELETE', `/classes/Hidden/${body.objectId}`)).toMatchObject({
+      status: 200,
+      body: {},
+    });
+    const [call] = await receiver.received(path, 1);
+    expect(call?.body).toMatchObject({
+      triggerName: 'afterDelete',
+      master: false,
+      object: { className: 'Hidden', objectId: body.objectId, secret: 'a' },
+    });
+    expect(receiver.calls.filter(each => each.path === '/found')).toEqual([]);
   });
 
   it("do not depend on the validator of the application's own trigger", async () => {

@@ -38,7 +38,16 @@ export interface CrashRunReport extends LedgerBalance {
   readonly closedAfterMs: number;
 }
 
+/** Throws an error that names the seed when servers cannot be started again, or deliveries wait for ever. */
 export async function runCrash(parts: CrashRunParts): Promise<CrashRunReport> {
+  try {
+    return await run(parts);
+  } catch (cause) {
+    throw new Error(`RECOVERY_SEED=${parts.seed}: ${String(cause)}`, { cause });
+  }
+}
+
+async function run(parts: CrashRunParts): Promise<CrashRunReport> {
   const { fleet, receiver, seed } = parts;
   const random = createSeededRandom(seed);
   const ledger = new DeliveryLedger({ '/first': eventOf, '/second': eventOf, '/hook': afterSaveOf });
@@ -52,29 +61,29 @@ export async function runCrash(parts: CrashRunParts): Promise<CrashRunReport> {
   const killsAll = random.chance(0.25);
   const killed = (parts.killAll ?? killsAll) ? Array.from({ length: fleet.size }, (_, i) => i) : [victim];
 
-  const end = new AbortController();
+  let isOver = false;
   const load = Array.from({ length: clients }, (_, client) =>
-    saveUntil(end.signal, { fleet, ledger, random: createSeededRandom(seed + 100 + client) }),
+    saveUntil(() => isOver, { fleet, ledger, random: createSeededRandom(seed + 100 + client) }),
   );
-  let killedAt = 0;
   try {
     await ledger.acknowledgedCount(before);
     // In the middle of a save, not at its end.
     await delay(phaseMs);
-    killedAt = performance.now();
+    const killedAt = performance.now();
     await Promise.all(killed.map(index => fleet.kill(index)));
     refusals.all = false;
-    const revived = Promise.all(killed.map(index => fleet.revive(index)));
-    await ledger.acknowledgedCount(before + after);
-    end.abort();
+    const enough = ledger.acknowledgedCount(before + after).then(() => {
+      isOver = true;
+    });
+    await Promise.all([enough, ...killed.map(index => fleet.revive(index))]);
     await Promise.all(load);
-    await revived;
+    await fleet.nothingPending(closeLimitMs);
+    const closedAfterMs = Math.round(performance.now() - killedAt);
+    return { ...ledger.balance(), seed, killed, closedAfterMs };
   } finally {
-    end.abort();
+    isOver = true;
     await Promise.allSettled(load);
   }
-  await fleet.nothingPending(closeLimitMs);
-  return { ...ledger.balance(), seed, killed, closedAfterMs: Math.round(performance.now() - killedAt) };
 }
 
 export function describeReport({ seed, killed, closedAfterMs, ...balance }: CrashRunReport): string {
@@ -116,8 +125,8 @@ interface ClientParts {
 }
 
 /** A client: creates an object, changes it some times, perhaps deletes it, and begins anew. */
-async function saveUntil(signal: AbortSignal, { fleet, ledger, random }: ClientParts): Promise<void> {
-  while (!signal.aborted) {
+async function saveUntil(isOver: () => boolean, { fleet, ledger, random }: ClientParts): Promise<void> {
+  while (!isOver()) {
     const create = await request(await fleet.pick(random.between(0, 99)), 'POST', '', { n: 0 });
     if (typeof create?.objectId !== 'string') continue;
     const { objectId } = create;
@@ -125,12 +134,12 @@ async function saveUntil(signal: AbortSignal, { fleet, ledger, random }: ClientP
     const updates = random.between(0, 3);
     let n = 0;
     let isKnown = true;
-    while (!signal.aborted && isKnown && n < updates) {
+    while (!isOver() && isKnown && n < updates) {
       const server = await fleet.pick(random.between(0, 99));
       isKnown = (await request(server, 'PUT', `/${objectId}`, { n: n + 1 })) !== undefined;
       if (isKnown) ledger.acknowledge({ event: 'object.update', objectId, n: ++n });
     }
-    if (signal.aborted || !isKnown || !random.chance(0.3)) continue;
+    if (isOver() || !isKnown || !random.chance(0.3)) continue;
     const server = await fleet.pick(random.between(0, 99));
     if (await request(server, 'DELETE', `/${objectId}`))
       ledger.acknowledge({ event: 'object.delete', objectId, n });

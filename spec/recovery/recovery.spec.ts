@@ -11,7 +11,7 @@ const { RECOVERY_RUNS: givenRuns, RECOVERY_SEED: givenSeed } = process.env;
 const firstSeed = givenSeed === undefined ? randomInt(2 ** 31) : Number(givenSeed);
 const runs = givenSeed === undefined ? Number(givenRuns ?? 10) : 1;
 const servers = 2;
-const runLimitMs = 240_000;
+const runLimitMs = 200_000;
 
 /** Short: they are what a crash makes others wait for. */
 const options: WebhooksOptions = {

@@ -32,7 +32,10 @@ export async function listDeliveries(
   parse: ParseApplication,
   query: Readonly<Record<string, string>>,
 ): Promise<readonly Answer['body'][]> {
-  const { status, body } = await parse.master('GET', `/webhooks/deliveries?${new URLSearchParams(query)}`);
+  const { status, body } = await parse.master(
+    'GET',
+    `/webhooks/deliveries?${new URLSearchParams(query).toString()}`,
+  );
   if (status !== 200) throw new Error(`deliveries cannot be listed: ${JSON.stringify(body)}`);
   return body.results as readonly Answer['body'][];
 }

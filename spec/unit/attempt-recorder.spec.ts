@@ -93,10 +93,22 @@ describe('a recorder of attempts', () => {
     expect(recorder.size).toBe(0);
   });
 
+  it('gathers what ends within 10 ms of a write into the next one', async () => {
+    const { store, held, add, advance } = await open(9);
+    for (const one of held) {
+      add(one);
+      await settle();
+    }
+    expect(store.writes).toEqual([1]);
+    await advance(10);
+    expect(store.writes).toEqual([1, 8]);
+  });
+
   it('writes no more than its bound at once', async () => {
-    const { store, held, add } = await open(1100);
+    const { store, held, add, advance } = await open(1100);
     for (const one of held) add(one);
     await settle();
+    await advance(10);
     expect(Math.max(...store.writes)).toBe(500);
     expect(store.writes.reduce((sum, rows) => sum + rows, 0)).toBe(1100);
   });

@@ -50,7 +50,8 @@ async function scrape(): Promise<{
       metrics.attemptEnded(attemptOf({ key, outcome, state }));
     tell({ kind: 'succeeded' }, 'succeeded');
     tell({ kind: 'aborted' }, 'cancelled');
-    for (const error of deliveryErrors.filter(label => label !== 'none')) tell(failedWith(error), 'exhausted');
+    for (const error of deliveryErrors.filter(label => label !== 'none'))
+      tell(failedWith(error), 'exhausted');
   }
   const base = { hook, durationMs: 1, failedOpen: true, overBudget: true };
   for (const outcome of ['changed', 'unchanged'] as const) metrics.callEnded({ ...base, outcome });

@@ -30,13 +30,14 @@ async function open(options: Partial<HealthRecorderOptions> = {}) {
   const intake = { add: async (deliveries: readonly NewDelivery[]) => void told.push(...deliveries) };
   const operational = new OperationalEvents({ matcher, intake, clock, logger: silentLogger });
   const ofHooks: string[] = [];
+  const warnings: string[] = [];
   const recorder = new HealthRecorder({
     registry,
     store,
     operational,
     clock,
     options,
-    logger: silentLogger,
+    logger: { ...silentLogger, warn: line => warnings.push(line) },
     onHookAttempt: ({ endpoint }) => ofHooks.push(endpoint.key),
   });
   const attempt = (
@@ -108,7 +109,20 @@ async function open(options: Partial<HealthRecorderOptions> = {}) {
     await operational.drained();
   };
   const tellings = (): string[] => told.map(({ type }) => type);
-  return { ...node, recorder, operational, orders, monitor, told, tellings, attempt, fail, health, ofHooks };
+  return {
+    ...node,
+    recorder,
+    operational,
+    orders,
+    monitor,
+    told,
+    tellings,
+    attempt,
+    fail,
+    health,
+    ofHooks,
+    warnings,
+  };
 }
 
 describe('the health of a subscription', () => {
@@ -243,11 +257,18 @@ describe('the health of a subscription', () => {
   });
 
   it('tells of exhausted deliveries, of hooks too, whose endpoints it leaves alone', async () => {
-    const { attempt, operational, told, ofHooks, store, recorder } = await open({ pauseAfterFailures: 1 });
+    const { attempt, operational, told, ofHooks, warnings, store, recorder } = await open({
+      pauseAfterFailures: 1,
+    });
     attempt('hook/trigger/Order/afterSave', failure, { type: 'afterSave', state: 'exhausted' });
     await operational.drained();
     await recorder.stop();
     expect(ofHooks).toEqual(['hook/trigger/Order/afterSave']);
+    expect(warnings).toEqual([
+      expect.stringMatching(
+        /^hook\/trigger\/Order\/afterSave: a delivery is given up after \d+ attempts: \w+$/,
+      ),
+    ]);
     expect(store.writes).toBe(0);
     expect(JSON.parse(told[0]?.body ?? '')).toMatchObject({
       type: 'delivery.exhausted',

@@ -286,3 +286,46 @@ describe('a body', () => {
     expect(() => verify(raw, headers, secret, { now })).not.toThrow('canary');
   });
 });
+
+describe('a webhook for another receiver of the same server', () => {
+  const signer = createSigner({ secrets: [], ed25519: [privateKey] });
+  const judgeTarget = (sent: unknown, options: object): string => {
+    const raw = Buffer.from(JSON.stringify(sent));
+    const headers = {
+      'webhook-id': 'msg_1',
+      'webhook-timestamp': String(seconds),
+      'webhook-signature': signer.sign('msg_1', seconds, raw),
+    };
+    return codeOf(() => verify(raw, headers, publicKey, { now, ...options }));
+  };
+  const trigger = { triggerName: 'beforeSave', className: 'Puppy' };
+  const save = { triggerName: 'beforeSave', object: { className: 'Puppy' } };
+
+  it('is authentic all the same, by v1a: one key signs for all', () => {
+    expect(judgeTarget(save, {})).toBe('accepted');
+  });
+
+  it.each<[string, unknown, object, boolean]>([
+    ['the trigger', save, trigger, true],
+    [
+      'the trigger of a find',
+      { triggerName: 'beforeFind', className: 'Puppy' },
+      { ...trigger, triggerName: 'beforeFind' },
+      true,
+    ],
+    ['another trigger', { ...save, triggerName: 'beforeDelete' }, trigger, false],
+    ['another class', { ...save, object: { className: 'Cat' } }, trigger, false],
+    ['the function', { functionName: 'pay' }, { functionName: 'pay' }, true],
+    ['another function', { functionName: 'refund' }, { functionName: 'pay' }, false],
+    ['a function, by its trigger', { functionName: 'pay', ...save }, trigger, false],
+    ['the event', { type: 'object.create' }, { type: 'object.create' }, true],
+    ['any event', { type: 'object.create' }, { type: '*' }, true],
+    ['another event', { type: 'object.delete' }, { type: 'object.create' }, false],
+    ['no event', save, { type: '*' }, false],
+    ['one of several', { functionName: 'pay' }, [trigger, { functionName: 'pay' }], true],
+    ['nothing', { functionName: 'pay' }, [], false],
+    ['no object', [save], trigger, false],
+  ])('is told by what is expected: %s', (_what, sent, expected, isTaken) => {
+    expect(judgeTarget(sent, { expect: expected })).toBe(isTaken ? 'accepted' : 'unexpected-target');
+  });
+});

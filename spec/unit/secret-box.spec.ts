@@ -20,9 +20,7 @@ describe('a secret box', () => {
   });
 
   it('can be opened by another box of the same key', () => {
-    expect(boxOf('a key of some length').open(box.seal('a', 'place'), 'place')).toBe(
-      'a',
-    );
+    expect(boxOf('a key of some length').open(box.seal('a', 'place'), 'place')).toBe('a');
   });
 
   it('stays shut for another key, another place, a changed or cut text', () => {

@@ -148,9 +148,20 @@ describe('a registry of subscriptions', () => {
 
   it('reads again only when the version differs', async () => {
     const { registry, store } = await create();
+    await registry.refresh();
     const { reads } = store;
     await registry.refresh();
     expect(store.reads).toBe(reads);
+  });
+
+  it('reads one row after a change of its own, and all with the next look', async () => {
+    const { registry, store } = await create();
+    const { reads } = store;
+    await registry.create({ ...fields, name: 'another' });
+    expect(store.reads).toBe(reads);
+    expect(registry.list().map(({ name }) => name)).toEqual(['orders', 'another']);
+    await registry.refresh();
+    expect(store.reads).toBe(reads + 1);
   });
 
   it('has a broken record written anew when all of it is given', async () => {

@@ -184,9 +184,11 @@ export class HookCaller {
     const turn = await this.#lanes.of(hook).run(async () => {
       const leftMs = Math.ceil(endsAt - clock.monotonicMs());
       if (leftMs < 1) return overdue;
-      const given = await this.#exchange(hook, { outgoing, trace, timeoutMs: leftMs }, value =>
+      const told = await this.#exchange(hook, { outgoing, trace, timeoutMs: leftMs }, value =>
         interpret(value, sent),
       );
+      // Who reads that it timed out knows the bound of the call, not what the wait for its turn left of it.
+      const given = told.kind === 'failed' && told.timeoutMs === leftMs ? { ...told, timeoutMs } : told;
       const isUnfair = leftMs < Math.min(hook.settings.timeoutMs / 2, fairTimeoutMs);
       return isUnfair && given.kind === 'failed' ? { ...given, unfair: true } : given;
     }, timeoutMs);

@@ -25,7 +25,7 @@ export interface AttemptRecorderParts {
 export interface AttemptRecorderOptions {
   /** Attempts in one write. Default 500. */
   readonly maxRows: number;
-  /** Longest time that attempts wait for others while a write could start, in milliseconds. Default 2. */
+  /** Shortest time from one write's start to the next's, and longest that attempts wait for others, in milliseconds. Default 10. */
   readonly maxDelayMs: number;
   /** Writes under way at once. Default 2. */
   readonly maxInFlight: number;
@@ -35,7 +35,7 @@ export interface AttemptRecorderOptions {
 
 export const attemptRecorderDefaults: AttemptRecorderOptions = {
   maxRows: 500,
-  maxDelayMs: 2,
+  maxDelayMs: 10,
   maxInFlight: 2,
   writeTimeoutMs: 30_000,
 };
@@ -51,8 +51,8 @@ interface Entry extends AttemptToRecord {
 }
 
 /**
- * A write starts as soon as none is under way; what ends meanwhile goes with the next one, when that one has ended or
- * after maxDelayMs.
+ * A write starts at once when the last one began maxDelayMs ago; what ends meanwhile goes with the next one. Nobody waits
+ * for it, and each write costs some 50 µs however small: at 600 attempts a second it holds six instead of two.
  */
 export class AttemptRecorder {
   readonly #parts: AttemptRecorderParts;
@@ -61,6 +61,8 @@ export class AttemptRecorder {
   readonly #entries = new Map<string, Entry>();
   #waiting: Entry[] = [];
   #inFlight = 0;
+  /** On the monotonic clock: one write after the other would be small ones. */
+  #gatherUntil = 0;
   #startIsQueued = false;
   #cancelTimer: (() => void) | undefined;
   #idle: (() => void)[] = [];
@@ -117,7 +119,8 @@ export class AttemptRecorder {
 
   #wake(): void {
     if (this.#closed || this.#waiting.length === 0 || this.#inFlight >= this.#options.maxInFlight) return;
-    if (this.#inFlight === 0 || this.#waiting.length >= this.#options.maxRows) {
+    const gatherMs = this.#gatherUntil - this.#parts.clock.monotonicMs();
+    if ((this.#inFlight === 0 && gatherMs <= 0) || this.#waiting.length >= this.#options.maxRows) {
       if (this.#startIsQueued) return;
       this.#startIsQueued = true;
       // Not at once: what ends in the same turn of the event loop goes along.
@@ -127,10 +130,13 @@ export class AttemptRecorder {
       });
       return;
     }
-    this.#cancelTimer ??= this.#parts.clock.schedule(this.#options.maxDelayMs, () => {
-      this.#cancelTimer = undefined;
-      this.#start();
-    });
+    this.#cancelTimer ??= this.#parts.clock.schedule(
+      gatherMs > 0 ? gatherMs : this.#options.maxDelayMs,
+      () => {
+        this.#cancelTimer = undefined;
+        this.#start();
+      },
+    );
   }
 
   #start(): void {
@@ -138,6 +144,7 @@ export class AttemptRecorder {
     this.#cancelTimer?.();
     this.#cancelTimer = undefined;
     const batch = this.#waiting.splice(0, this.#options.maxRows);
+    this.#gatherUntil = this.#parts.clock.monotonicMs() + this.#options.maxDelayMs;
     this.#inFlight += 1;
     void this.#write(batch, 0).finally(() => {
       this.#inFlight -= 1;

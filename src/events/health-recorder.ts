@@ -82,6 +82,13 @@ export class HealthRecorder implements AttemptObserver {
     const isOperational = isOperationalEventType(delivery.type);
     if (state === 'exhausted' && !isOperational) this.#parts.operational.exhausted(ended);
     if (!endpoint.key.startsWith(subscriptionPrefix)) {
+      // Nobody is told otherwise: failures before the last one are in the log of deliveries only.
+      if (state === 'exhausted') {
+        const kind = outcome.kind === 'failed' ? outcome.error : outcome.kind;
+        this.#parts.logger.warn(
+          `${endpoint.label}: a delivery is given up after ${attempt.number} attempts: ${kind}`,
+        );
+      }
       this.#parts.onHookAttempt(ended);
       return;
     }

@@ -24,10 +24,12 @@ export type ServerDatabase =
 export async function openDeliveryStore(
   choice: StoreChoice,
   database: ServerDatabase,
-  tools: { readonly clock: Clock; readonly logger: Logger },
+  { clock, logger }: { readonly clock: Clock; readonly logger: Logger },
 ): Promise<DeliveryStore> {
+  // These two and nothing else that the caller has: both stores take `options`, too.
+  const tools = { clock, logger };
   if (choice === 'memory') {
-    tools.logger.warn('webhooks: deliveries are kept in memory only, and lost when this process ends');
+    logger.warn('webhooks: deliveries are kept in memory only, and lost when this process ends');
     return new MemoryDeliveryStore();
   }
   if (choice !== 'database') return openByAddress(choice.uri, tools);

@@ -14,7 +14,7 @@ import type { Logger } from '../shared/logger';
 import { maxDepth } from '../wire/request-headers';
 import type { CallDepth } from './call-depth';
 import type { RestEncoder } from './encode-value';
-import { guardObject } from './guard-object';
+import { giveFileUrls } from './guard-object';
 import type { ParseObject, ParseSdk } from './internals';
 import { changes, type TriggerFields } from './trigger-fields';
 import type { ObjectWrite, WriteListener } from './write-interceptor';
@@ -85,7 +85,7 @@ export class ChangeCapture implements WriteListener {
     const { object, original } = request;
     if (!encoder.isObject(object)) return [];
     const encoded = this.#guarded(`${kind} of ${className}`, () => {
-      guardObject(object, request.config, { sdk, encoder });
+      giveFileUrls(object, request.config, sdk);
       return this.#encode(kind, object, { original, data });
     });
     if (!encoded) return [];

@@ -20,7 +20,7 @@ export interface GuardParts {
  * await: for after* triggers the log line is written while the trigger runs.
  */
 export function guardObject(object: ParseObject, config: object | undefined, parts: GuardParts): void {
-  giveUrls(object.attributes, file => locationOf(file, config), parts.sdk);
+  giveFileUrls(object, config, parts.sdk);
   const toJSON = object.toJSON.bind(object);
   const guarded = (...parameters: unknown[]): Record<string, unknown> => {
     try {
@@ -30,6 +30,11 @@ export function guardObject(object: ParseObject, config: object | undefined, par
     }
   };
   Object.defineProperty(object, 'toJSON', { value: guarded, configurable: true, writable: true });
+}
+
+/** Gives the files of an object the url that Parse Server would give them. */
+export function giveFileUrls(object: ParseObject, config: object | undefined, sdk: ParseSdk): void {
+  giveUrls(object.attributes, file => locationOf(file, config), sdk);
 }
 
 function bestEffort(object: ParseObject, encoder: RestEncoder): Record<string, unknown> {

@@ -153,6 +153,7 @@ export interface ParseServerConfig {
   readonly database: DatabaseController;
   readonly hooksController: HooksController;
   readonly loggerController: { info(m: string): void; warn(m: string): void; error(m: string): void };
+  readonly liveQueryController?: { hasLiveQuery(className: string): boolean };
   /** Of the request. */
   readonly headers?: Readonly<Record<string, unknown>>;
 }
@@ -184,6 +185,23 @@ export interface HooksController {
   deleteTrigger(className: unknown, triggerName: unknown): Promise<unknown>;
 }
 
+/** lib/rest.js: where every delete by a client passes. */
+export interface RestModule {
+  del: (
+    config: ParseServerConfig,
+    auth: RequestAuth,
+    className: string,
+    objectId: unknown,
+    context?: object,
+  ) => Promise<unknown>;
+}
+
+/** lib/RestQuery.js: a query as clients get it answered, with their triggers or without. */
+interface RestQueryModule {
+  (query: object): Promise<{ execute(): Promise<{ readonly results?: readonly unknown[] }> }>;
+  readonly Method: { readonly get: unknown };
+}
+
 export interface HooksRouterRequest {
   readonly config: ParseServerConfig;
   readonly params: Readonly<Record<string, string | undefined>>;
@@ -199,6 +217,13 @@ export interface ParseInternals {
   readonly triggers: TriggersModule;
   readonly hooksRouter: HooksRouterPrototype;
   readonly restWrite: RestWritePrototype;
+  readonly rest: RestModule;
+  /** An object as REST, whoever may see it, without find triggers; undefined when there is none. */
+  readonly readObject: (
+    config: ParseServerConfig,
+    className: string,
+    objectId: string,
+  ) => Promise<Readonly<Record<string, unknown>> | undefined>;
   readonly sdk: ParseSdk;
   /** The configuration of an application that has been constructed (lib/Config.js). */
   readonly configOf: (applicationId: string) => ParseServerConfig;
@@ -244,6 +269,14 @@ export function loadInternals(): ParseInternals {
     typeof restWrite.buildParseObjects !== 'function'
   )
     throw moved('RestWrite.runAfterSaveTrigger');
+  const rest = attempt('parse-server/lib/rest', () => fromServer('./rest') as RestModule);
+  if (typeof rest.del !== 'function') throw moved('rest.del');
+  const RestQuery = attempt('parse-server/lib/RestQuery', () => fromServer('./RestQuery') as RestQueryModule);
+  const Auth = attempt(
+    'parse-server/lib/Auth',
+    () => fromServer('./Auth') as { master(config: ParseServerConfig): RequestAuth },
+  );
+  if (typeof RestQuery !== 'function' || typeof Auth.master !== 'function') throw moved('RestQuery or Auth');
   const Config = attempt(
     'parse-server/lib/Config',
     () => fromServer('./Config') as { get(applicationId: string): Partial<ParseServerConfig> | undefined },
@@ -263,6 +296,20 @@ export function loadInternals(): ParseInternals {
     triggers,
     hooksRouter,
     restWrite,
+    rest,
+    readObject: async (config, className, objectId) => {
+      const query = await RestQuery({
+        method: RestQuery.Method.get,
+        config,
+        auth: Auth.master(config),
+        className,
+        restWhere: { objectId },
+        runBeforeFind: false,
+        runAfterFind: false,
+      });
+      const [found] = (await query.execute()).results ?? [];
+      return isRecord(found) ? found : undefined;
+    },
     configOf: applicationId => {
       const config = Config.get(applicationId);
       if (!config?.hooksController || !config.database || !config.loggerController) throw moved('Config');
@@ -317,6 +364,10 @@ function attempt<T>(what: string, load: () => T): T {
       },
     );
   }
+}
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null;
 }
 
 function moved(what: string): WebhookError {

@@ -6,6 +6,7 @@ import type {
   ParseInternals,
   ParseRequest,
   ParseServerConfig,
+  RestModule,
   RestWrite,
   RestWritePrototype,
   TriggersModule,
@@ -29,7 +30,9 @@ export interface WriteListener {
   written(write: ObjectWrite): Promise<void>;
 }
 
+type Parts = Pick<ParseInternals, 'triggers' | 'restWrite' | 'rest' | 'readObject' | 'sdk'>;
 type Replaced = Pick<TriggersModule, 'getTrigger' | 'maybeRunTrigger'>;
+type Native = Replaced & Pick<RestWritePrototype, 'runAfterSaveTrigger'> & Pick<RestModule, 'del'>;
 
 const installed = new WeakMap<TriggersModule, WriteInterceptor>();
 
@@ -40,28 +43,32 @@ const installed = new WeakMap<TriggersModule, WriteInterceptor>();
 export const originalReader: CloudHandler = () => undefined;
 
 export class WriteInterceptor {
+  readonly #parts: Parts;
   readonly #triggers: TriggersModule;
   readonly #restWrite: RestWritePrototype;
-  readonly #native: Replaced & Pick<RestWritePrototype, 'runAfterSaveTrigger'>;
-  readonly #ours: Replaced & Pick<RestWritePrototype, 'runAfterSaveTrigger'>;
+  readonly #native: Native;
+  readonly #ours: Native;
   readonly #listeners = new Map<string, WriteListener>();
 
   /** The interceptor of these modules. There is one as long as an application is in it, as two could not be undone in any order. */
-  static of(internals: Pick<ParseInternals, 'triggers' | 'restWrite'>): WriteInterceptor {
+  static of(internals: Parts): WriteInterceptor {
     return installed.get(internals.triggers) ?? new WriteInterceptor(internals);
   }
 
-  private constructor({ triggers, restWrite }: Pick<ParseInternals, 'triggers' | 'restWrite'>) {
+  private constructor(parts: Parts) {
+    const { triggers, restWrite, rest } = parts;
+    this.#parts = parts;
     this.#triggers = triggers;
     this.#restWrite = restWrite;
     const { getTrigger, maybeRunTrigger } = triggers;
     // Called on the RestWrite at hand.
     // eslint-disable-next-line @typescript-eslint/unbound-method
     const { runAfterSaveTrigger } = restWrite;
-    this.#native = { getTrigger, maybeRunTrigger, runAfterSaveTrigger };
+    this.#native = { getTrigger, maybeRunTrigger, runAfterSaveTrigger, del: rest.del };
     this.#ours = this.#replacements();
-    const { runAfterSaveTrigger: ourStep, ...ourTriggers } = this.#ours;
+    const { runAfterSaveTrigger: ourStep, del, ...ourTriggers } = this.#ours;
     Object.assign(triggers, ourTriggers);
+    rest.del = del;
     restWrite.runAfterSaveTrigger = ourStep;
     installed.set(triggers, this);
   }
@@ -76,7 +83,8 @@ export class WriteInterceptor {
     if (this.#listeners.get(applicationId) === listener) this.#listeners.delete(applicationId);
     if (this.#listeners.size > 0 || installed.get(this.#triggers) !== this) return;
     installed.delete(this.#triggers);
-    const { runAfterSaveTrigger, ...triggers } = this.#native;
+    const { runAfterSaveTrigger, del, ...triggers } = this.#native;
+    const { rest } = this.#parts;
     // Who has wrapped ours since keeps the wrapper; below it ours passes everything through.
     for (const name of ['getTrigger', 'maybeRunTrigger'] as const) {
       if (this.#triggers[name] === this.#ours[name])
@@ -84,9 +92,10 @@ export class WriteInterceptor {
     }
     if (this.#restWrite.runAfterSaveTrigger === this.#ours.runAfterSaveTrigger)
       this.#restWrite.runAfterSaveTrigger = runAfterSaveTrigger;
+    if (rest.del === this.#ours.del) rest.del = del;
   }
 
-  #replacements(): Replaced & Pick<RestWritePrototype, 'runAfterSaveTrigger'> {
+  #replacements(): Native {
     const native = this.#native;
     const listenerOf = (config: ParseServerConfig): WriteListener | undefined =>
       this.#listeners.get(config.applicationId);
@@ -103,6 +112,24 @@ export class WriteInterceptor {
         const request = requestOf('afterDelete', { auth, config, context }, { object });
         return tell(listener, run, { kind: 'delete', className: object.className, request, data: {} });
       },
+      del: async (config, auth, className, objectId, context) => {
+        const run = (): Promise<unknown> => native.del(config, auth, className, objectId, context);
+        const listener = listenerOf(config);
+        if (typeof objectId !== 'string' || !listener?.concerns(className, 'delete')) return run();
+        // Parse Server reads it itself, and maybeRunTrigger tells.
+        if (this.#isReadForDelete(config, className)) return run();
+        const { readObject, sdk } = this.#parts;
+        // As nobody: with the client's rights and find triggers, as Parse Server reads, a delete would be refused to who
+        // may write and not read.
+        const found = await readObject(config, className, objectId);
+        const left = await run();
+        if (found) {
+          const object = sdk.Object.fromJSON({ ...found, className });
+          const request = requestOf('afterDelete', { auth, config, context }, { object });
+          await listener.written({ kind: 'delete', className, request, data: {} });
+        }
+        return left;
+      },
       runAfterSaveTrigger: function (this: RestWrite) {
         const kind = this.query ? 'update' : 'create';
         const listener = listenerOf(this.config);
@@ -117,9 +144,19 @@ export class WriteInterceptor {
   }
 
   #readsOriginal(className: string, type: string, applicationId: string): boolean {
-    const listener = this.#listeners.get(applicationId);
-    if (type === 'afterSave') return listener?.concerns(className, 'update') === true;
-    return type === 'afterDelete' && listener?.concerns(className, 'delete') === true;
+    return type === 'afterSave' && this.#listeners.get(applicationId)?.concerns(className, 'update') === true;
+  }
+
+  /** As lib/rest.js del decides it. */
+  #isReadForDelete({ applicationId, liveQueryController }: ParseServerConfig, className: string): boolean {
+    const hasTrigger = (type: string): boolean =>
+      this.#native.getTrigger(className, type, applicationId) !== undefined;
+    return (
+      className === '_Session' ||
+      hasTrigger('beforeDelete') ||
+      hasTrigger('afterDelete') ||
+      liveQueryController?.hasLiveQuery(className) === true
+    );
   }
 }
 

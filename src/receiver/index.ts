@@ -14,6 +14,7 @@ export type {
 } from './handler-calls';
 export { depthHeader, type ReceivedWebhook, type ReceiveOptions, type Refusal } from './receive';
 export type { ReceiverReply } from './receiver-reply';
+export type { ExpectedTarget } from './expected-target';
 export { RejectError } from './reject-error';
 export { VerificationError, type VerificationErrorCode } from './verification-error';
 export {

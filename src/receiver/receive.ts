@@ -123,6 +123,8 @@ function statusOf(error: VerificationError): number {
   switch (error.code) {
     case 'not-json':
       return 400;
+    case 'unexpected-target':
+      return 403;
     case 'raw-body-required':
     case 'malformed-secret':
       return 500;

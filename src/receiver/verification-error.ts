@@ -8,6 +8,7 @@ export type VerificationErrorCode =
   | 'too-new' // sent in the future: this machine's clock is slow
   | 'no-signature-matched' // another secret, or the body is not the one that was signed
   | 'not-json' // authentic, but the body is not JSON
+  | 'unexpected-target' // authentic, but for another receiver
   | 'raw-body-required' // the body was given parsed: the bytes as they came are what is signed
   | 'malformed-secret'; // the receiver's own configuration
 

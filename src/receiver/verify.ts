@@ -5,6 +5,7 @@ import { types } from 'node:util';
 import { hmacOf, isWebhookId, parseEd25519PublicKey, parseSecret } from '../http/webhook-signature';
 import { systemClock } from '../shared/clock';
 import { publicKeyPrefix } from '../shared/secret-format';
+import { assertExpected, type ExpectedTarget } from './expected-target';
 import { VerificationError } from './verification-error';
 
 /** Node's `request.headers`, the event headers of a serverless platform, or fetch's `Headers`. Names in any case. */
@@ -16,6 +17,11 @@ export interface VerifyOptions {
   readonly toleranceSeconds?: number;
   /** Milliseconds since 1970, a finite number. Default: the system's clock. */
   readonly now?: () => number;
+  /**
+   * What this receiver is for; everything else is refused with `unexpected-target`. Give it with a `whpk_…` key: that is
+   * one for all receivers of a server, and each of them could send on to another what it was sent. Default: anything.
+   */
+  readonly expect?: ExpectedTarget | readonly ExpectedTarget[];
 }
 
 export interface VerifiedWebhook {
@@ -57,6 +63,7 @@ export function createVerifier(secrets: string | readonly string[], options: Ver
     throw new RangeError(`toleranceSeconds must be a number of at least 0, got ${toleranceSeconds}`);
   }
   const keys = parseKeys(typeof secrets === 'string' ? [secrets] : secrets);
+  const expected = options.expect === undefined ? undefined : [options.expect].flat();
   return (rawBody, headers) => {
     const body = toBuffer(rawBody);
     const id = readHeader(headers, 'webhook-id');
@@ -70,7 +77,9 @@ export function createVerifier(secrets: string | readonly string[], options: Ver
         'no signature matches: the secret is another one, or the body is not the bytes that were sent',
       );
     }
-    return { id, timestamp: seconds, body: parseBody(body) };
+    const parsed = parseBody(body);
+    if (expected) assertExpected(parsed, expected);
+    return { id, timestamp: seconds, body: parsed };
   };
 }
 

@@ -1,0 +1,84 @@
+// When finished deliveries are deleted: by age, by number, a batch at a time. A manual clock and the store in memory.
+import { MemoryDeliveryStore } from '../../src/events/memory-delivery-store';
+import { Retention } from '../../src/events/retention';
+import { createDelivery, deliver } from '../support/event-deliveries';
+import { RecordingLogger } from '../support/dispatching';
+import { ManualClock } from '../support/manual-clock';
+
+const minute = 60_000;
+const settle = async (): Promise<void> => {
+  for (let turn = 0; turn < 10; turn++) await new Promise<void>(resolve => setImmediate(resolve));
+};
+
+function open(options: { readonly maxAgeMs?: number; readonly maxDeliveries?: number }) {
+  const clock = new ManualClock();
+  const logger = new RecordingLogger();
+  const store = new MemoryDeliveryStore();
+  const retention = new Retention({
+    store,
+    clock,
+    logger,
+    options: { maxAgeMs: 10 * minute, maxDeliveries: 1_000_000, ...options },
+  });
+  const kept = async (): Promise<number> => {
+    const counts = await store.countByState({});
+    return counts.succeeded + counts.exhausted;
+  };
+  const afterMinutes = async (minutes: number): Promise<void> => {
+    for (let passed = 0; passed < minutes; passed++) {
+      clock.advance(minute);
+      await settle();
+    }
+  };
+  return { clock, logger, store, retention, kept, afterMinutes };
+}
+
+describe('retention', () => {
+  it('deletes what finished long enough ago, and nothing that waits', async () => {
+    const { clock, store, retention, kept, afterMinutes } = open({});
+    const startedAt = clock.now();
+    await deliver(store, createDelivery(0, startedAt), { status: 200 });
+    await store.insert([createDelivery(1, startedAt)], undefined);
+    retention.start();
+    await afterMinutes(10);
+    expect(await kept()).toBe(1);
+    await afterMinutes(1);
+    expect(await kept()).toBe(0);
+    expect((await store.countByState({})).pending).toBe(1);
+    await retention.stop();
+  });
+
+  it('keeps no more than so many, batch after batch', async () => {
+    const { clock, store, retention, kept, afterMinutes } = open({ maxDeliveries: 5 });
+    const startedAt = clock.now();
+    for (let n = 0; n < 2500; n++) await deliver(store, createDelivery(n, startedAt), { status: 200 });
+    retention.start();
+    await afterMinutes(1);
+    expect(await kept()).toBe(5);
+    await retention.stop();
+  });
+
+  it('says once that the store fails, and goes on', async () => {
+    const { clock, logger } = open({});
+    let calls = 0;
+    const retention = new Retention({
+      store: {
+        purge: async () => {
+          calls += 1;
+          throw new Error('away');
+        },
+      },
+      clock,
+      logger,
+      options: { maxAgeMs: minute, maxDeliveries: 1 },
+    });
+    retention.start();
+    for (let passed = 0; passed < 3; passed++) {
+      clock.advance(minute);
+      await settle();
+    }
+    expect(calls).toBe(3);
+    expect(logger.matching(/cannot be deleted: away/)).toHaveLength(1);
+    await retention.stop();
+  });
+});
