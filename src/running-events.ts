@@ -5,7 +5,7 @@ import type { EventsHealth } from './api/server-routes';
 import type { ServerKeys } from './blocking/server-keys';
 import { readTraceparent, startAttemptTrace } from './blocking/delivery-tracing';
 import { whyUnreachable, type Senders } from './blocking/sender';
-import type { DeliveryQueueConsumer, DeliveryQueueProducer, QueueConnection } from './events/delivery-queue';
+import type { DeliveryQueueConsumer, DeliveryQueueProducer } from './events/delivery-queue';
 import type { DeliveryStore } from './events/delivery-store';
 import type { AttemptEnded } from './events/dispatching';
 import { InProcessDispatcher } from './events/dispatcher';
@@ -240,12 +240,8 @@ export class RunningEvents {
       subscriptions: views.length,
       paused: named('paused'),
       failing: named('failing'),
+      queue: (this.#producer ?? this.#consumer)?.connection,
     };
-  }
-
-  /** Of the queue, if there is one: this process's way to it. */
-  get queue(): QueueConnection | undefined {
-    return (this.#producer ?? this.#consumer)?.connection;
   }
 
   /** Waits at most `drainTimeoutMs` for attempts under way; what is left waits in the store. */

@@ -111,7 +111,7 @@ describeOnEachDatabase('events of objects', database => {
       data: { object, className, objectId, installationId: 'installation-1', master: false },
     });
     expect(Date.parse(event.timestamp as string)).toBeGreaterThanOrEqual(before);
-    expect(user).toMatchObject({ __type: 'Object', className: '_User', objectId: userId });
+    expect(user).toEqual({ __type: 'Pointer', className: '_User', objectId: userId });
     expect(JSON.stringify(event)).not.toContain(sessionToken);
     expect(JSON.stringify(event)).not.toMatch(/sessionToken|_hashed_password|authData|test-master-key/);
   });

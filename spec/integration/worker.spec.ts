@@ -63,6 +63,14 @@ describeOnEachDatabase('a worker', database => {
     }
   }
 
+  /** What health says of the server's way to the queue. */
+  async function untilQueueIs(wanted: string): Promise<void> {
+    for (;;) {
+      const health = await parse?.master('GET', '/webhooks/health');
+      if (health?.body.queue === wanted) return;
+    }
+  }
+
   async function expectAllDelivered(count: number): Promise<void> {
     const calls = await receiver.received('/puppies', count);
     const numbers = calls.map(({ body }) => body.data.object.number as number);
@@ -120,12 +128,14 @@ describeOnEachDatabase('a worker', database => {
       workers.push(second);
       await Promise.all([worker.waitForLine(/delivers/), second.waitForLine(/delivers/)]);
       await subscribeAndSave(20);
+      await untilQueueIs('connected');
       await redis.kill();
       for (let number = 20; number < 40; number++) {
         expect(await parse?.client('POST', '/classes/Puppy', { body: { number } })).toMatchObject({
           status: 201,
         });
       }
+      await untilQueueIs('disconnected');
       await expectAllDelivered(40);
       worker.kill('SIGTERM');
       expect(await worker.exited).toEqual({ code: 0, signal: null });

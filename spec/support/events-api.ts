@@ -92,6 +92,7 @@ export async function startEventsApi(store: DeliveryStore = new MemoryDeliverySt
       subscriptions: subscriptions.list().length,
       paused: [],
       failing: [],
+      queue: undefined,
     }),
     publicKeys: () => ({ jwks: { keys: [] }, maxAgeSeconds: 60, ed25519: [] }),
     readDatabase: async () => ({ nodes: [{ node: 'this', seenAt: clock.now() }] }),

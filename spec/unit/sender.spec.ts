@@ -70,6 +70,22 @@ function keyIdOf(headers: Record<string, string>): string | undefined {
   return jwt.decode(headers.authorization?.replace('Bearer ', '') ?? '', { complete: true })?.header.kid;
 }
 
+describe('the webhook key', () => {
+  it('goes to hooks, and to other registrations only where they want it', () => {
+    const { senders } = open();
+    const { label, origin, settings, secrets } = hookWith();
+    const keyOf = (wants: object): string | undefined =>
+      senders
+        .of({ label, origin, settings, secrets, ...wants })
+        .headers({ webhookId: 'msg_1', depth: 1, body })['x-parse-webhook-key'];
+    expect([keyOf({}), keyOf({ sendsWebhookKey: true }), keyOf({ sendsWebhookKey: false })]).toEqual([
+      'the-webhook-key',
+      'the-webhook-key',
+      undefined,
+    ]);
+  });
+});
+
 describe('the headers of a call', () => {
   it('are the ones of the hook, of the protocol and of the signature', () => {
     const { headersOf, isSignedWith, clock } = open();

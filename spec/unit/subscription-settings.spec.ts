@@ -16,6 +16,7 @@ describe('the fields of a subscription', () => {
       active: true,
       headers: {},
       signatures: ['v1'],
+      sendWebhookKey: false,
       timeoutMs: 15_000,
       concurrency: 16,
       maxBodyBytes: 1_048_576,

@@ -35,6 +35,7 @@ const health = z
     openBreakers: z.array(z.string()),
     deliveryStore: z.enum(['reachable', 'unreachable']),
     spooled: z.int().min(0),
+    queue: z.enum(['connected', 'disconnected']).optional(),
     subscriptions: z.int().min(0),
     pausedSubscriptions: z.array(z.string()).max(maxHealthNames),
     failingSubscriptions: z.array(z.string()).max(maxHealthNames),
@@ -88,7 +89,8 @@ export const serverOperations: readonly Operation[] = [
     answers: {
       200: { description: 'The database and the store of deliveries answer', schema: health },
       503: {
-        description: 'The database or the store of deliveries does not answer, or the signing keys cannot be decrypted',
+        description:
+          'The database or the store of deliveries does not answer, or the signing keys cannot be decrypted',
         schema: health,
       },
     },

@@ -32,6 +32,8 @@ export interface EventsHealth {
   /** Names of subscriptions. */
   readonly paused: readonly string[];
   readonly failing: readonly string[];
+  /** This process's way to the queue; undefined where there is none. */
+  readonly queue: 'connected' | 'disconnected' | undefined;
 }
 
 /** Names in one list of the health. */
@@ -87,7 +89,15 @@ function cacheControl(keys: readonly unknown[], maxAgeSeconds: number): string {
 
 /** What operators watch, for those whom `guard` lets pass. It stands on the routes: no spelling of a path gets by it. */
 export function createStatusRoutes(
-  { metrics, listHooks, laneOf, readDatabase, readEvents, registryVersion, areKeysReadable }: ServerRoutesParts,
+  {
+    metrics,
+    listHooks,
+    laneOf,
+    readDatabase,
+    readEvents,
+    registryVersion,
+    areKeysReadable,
+  }: ServerRoutesParts,
   guard: RequestHandler,
 ): Router {
   const router = Router();
@@ -109,6 +119,7 @@ export function createStatusRoutes(
       openBreakers: hooks.filter(hook => laneOf(hook).breaker !== 'closed').map(({ label }) => label),
       deliveryStore: events.isStoreReachable ? 'reachable' : 'unreachable',
       spooled: events.spooled,
+      ...(events.queue && { queue: events.queue }),
       subscriptions: events.subscriptions,
       pausedSubscriptions: events.paused.slice(0, maxHealthNames),
       failingSubscriptions: events.failing.slice(0, maxHealthNames),

@@ -43,6 +43,8 @@ export interface Registration {
   readonly settings: SendSettings;
   /** Undefined when they cannot be read. */
   readonly secrets: SecretSet | undefined;
+  /** Whether requests carry Parse Server's `webhookKey`. Default true. */
+  readonly sendsWebhookKey?: boolean;
 }
 
 export interface OutgoingCall {
@@ -92,12 +94,13 @@ export class Senders {
   }
 
   #prepare(registration: Registration, ring: KeyRing, nowMs: number): Prepared {
-    const { settings, secrets, label } = registration;
+    const { settings, secrets, label, sendsWebhookKey = true } = registration;
     if (!secrets) throw new WebhookError('BROKEN_SECRET', `${label} has no secret to sign with`);
     const signer = createSignerOf(settings, activeSecrets(secrets, nowMs), ring);
     const authorize = this.#authorizer(registration, secrets.current, ring, nowMs);
     const route = this.#routeOf(settings);
-    const { clock, webhookKey } = this.#parts;
+    const { clock } = this.#parts;
+    const webhookKey = sendsWebhookKey ? this.#parts.webhookKey : undefined;
     const sender: Sender = {
       route,
       headers: ({ webhookId, depth, body }) => {

@@ -30,6 +30,7 @@ export interface InstalledSubscription {
   readonly ownSettings: SubscriptionSettings | undefined;
   /** What signs requests. Undefined only when it is broken. */
   readonly secrets: SecretSet | undefined;
+  readonly sendsWebhookKey: boolean;
   readonly retry: RetryPolicy;
   /** The compiled `where`; undefined matches everything. Never throws. */
   readonly matches: ((object: JsonObject) => boolean) | undefined;
@@ -62,6 +63,7 @@ export function installSubscription(row: SubscriptionRow, box: SecretOpener): In
     settings,
     ownSettings: record.settings,
     secrets: record.secrets,
+    sendsWebhookKey: settings.sendWebhookKey,
     retry: retry ? compileRetryPolicy(retry) : standardRetryPolicy,
     matches: filter?.kind === 'filter' ? object => filter.matches(object) : undefined,
     readsOriginal: where !== undefined && JSON.stringify(where).includes('"original.'),

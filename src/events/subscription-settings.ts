@@ -48,6 +48,8 @@ export const subscriptionShapes = {
   basicAuth: settingShapes.basicAuth,
   tls: settingShapes.tls,
   network: settingShapes.network,
+  /** Sends Parse Server's `webhookKey`, which all receivers of hooks share, as X-Parse-Webhook-Key. Default false. */
+  sendWebhookKey: z.boolean(),
   /** Bound on one attempt, in milliseconds. 1..60000, default 15000. */
   timeoutMs: z.int().min(1).max(60_000),
   /** When failed attempts are repeated. Default the schedule of Standard Webhooks, about 75 h. */
@@ -95,6 +97,7 @@ export const subscriptionDefaults: Omit<ResolvedSubscription, 'url' | 'events' |
   active: true,
   headers: {},
   signatures: ['v1'],
+  sendWebhookKey: false,
   timeoutMs: 15_000,
   concurrency: 16,
   maxBodyBytes: 1_048_576,

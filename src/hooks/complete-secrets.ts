@@ -18,6 +18,9 @@ export interface CompleteSecretsParts {
   readonly report: (message: string) => void;
 }
 
+/** The lock is held for 10 s at most: 10,000 hooks that come from the built-in would take longer. */
+const hooksPerLock = 100;
+
 /** True when something was written. */
 export async function completeSecrets(parts: CompleteSecretsParts, stored: StoredHooks): Promise<boolean> {
   const { store, records, boxes, clock, keys: signingKeys, report } = parts;
@@ -34,14 +37,19 @@ export async function completeSecrets(parts: CompleteSecretsParts, stored: Store
   // Keys that cannot be opened are never replaced: receivers trust them.
   const lacksKeys = !keysError && (await signingKeys.complete(keys, needs)) !== undefined;
   if (bare.length === 0 && !lacksKeys) return false;
+  for (let at = 0; at < bare.length; at += hooksPerLock) {
+    await store.exclusively(async writer => {
+      for (const { hook } of bare.slice(at, at + hooksPerLock)) {
+        const record = records.open(hook.target, await writer.readSetting(hook.target));
+        if (record.secrets) continue;
+        const secrets: SecretSet = { current: generateSecret(clock), old: [] };
+        const sealed = await records.seal(writer, hook.target, { ...record, secrets });
+        await writer.writeSetting(hook.target, sealed);
+      }
+    });
+  }
+  if (!lacksKeys) return true;
   await store.exclusively(async writer => {
-    for (const { hook } of bare) {
-      const record = records.open(hook.target, await writer.readSetting(hook.target));
-      if (record.secrets) continue;
-      const secrets: SecretSet = { current: generateSecret(clock), old: [] };
-      await writer.writeSetting(hook.target, await records.seal(writer, hook.target, { ...record, secrets }));
-    }
-    if (!lacksKeys) return;
     const sealed = await writer.readKeys();
     const text = sealed === undefined ? undefined : boxes.open(sealed, keysPlace);
     const completed = await signingKeys.complete(text, needs);

@@ -75,7 +75,7 @@ export class TriggerFields {
     };
   }
 
-  /** Who did it, without any session token. */
+  /** Who did it: of the user the pointer alone, as many hear of a change who have no business with the person. */
   actor(request: ParseRequest): {
     readonly master: boolean;
     readonly user: JsonObject | undefined;
@@ -84,7 +84,10 @@ export class TriggerFields {
     const { user, installationId } = request;
     return {
       master: request.master === true || request.useMasterKey === true,
-      user: this.#encoder.isObject(user) ? this.#encoder.user(user) : undefined,
+      user:
+        this.#encoder.isObject(user) && user.id !== undefined
+          ? { __type: 'Pointer', className: '_User', objectId: user.id }
+          : undefined,
       installationId: typeof installationId === 'string' ? installationId : undefined,
     };
   }
