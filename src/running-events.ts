@@ -32,6 +32,7 @@ import type { SecretBoxes } from './hooks/secret-box';
 import type { ExchangeClient } from './http/exchange';
 import type { LaneState } from './http/lane';
 import type { ResolvedOptions } from './options';
+import type { CallDepth } from './parse/call-depth';
 import { DatabaseEventKeyStore } from './parse/database-event-key-store';
 import { DatabaseSubscriptionStore } from './parse/database-subscription-store';
 import type { DatabaseController } from './parse/internals';
@@ -42,6 +43,9 @@ import type { Logger } from './shared/logger';
 /** Clocks of nodes differ by less than this, in milliseconds. */
 const maxLeaseMarginMs = 10_000;
 
+/** Metrics wait so long for the health of subscriptions, in milliseconds. */
+const metricsHealthMs = 1000;
+
 export interface RunningEventsParts {
   readonly options: ResolvedOptions;
   readonly applicationId: string;
@@ -51,6 +55,7 @@ export interface RunningEventsParts {
   readonly hookStore: HookStore;
   readonly boxes: SecretBoxes;
   readonly keys: ServerKeys;
+  readonly depth: CallDepth;
   readonly senders: Senders;
   readonly client: ExchangeClient;
   readonly clock: Clock;
@@ -170,6 +175,7 @@ export class RunningEvents {
       keys: this.#keyStore,
       clock,
       currentTraceparent: readTraceparent,
+      currentDepth: () => parts.depth.next({ headers: undefined, isMaster: true, isBlocking: false }),
     });
     this.#retention = new Retention({ store, clock, logger, options: options.retention });
     hooks.onRemoved(key => this.#cancelHook(key));
@@ -218,7 +224,11 @@ export class RunningEvents {
   }
 
   /** For metrics. */
-  get reading(): EventsReading {
+  get reading(): Promise<EventsReading> {
+    return this.#refreshHealth(metricsHealthMs).then(() => this.#read());
+  }
+
+  #read(): EventsReading {
     const subscriptions = { healthy: 0, failing: 0, paused: 0, broken: 0 };
     for (const { health, broken } of this.subscriptions.list())
       subscriptions[broken === undefined ? health.state : 'broken'] += 1;
@@ -227,10 +237,13 @@ export class RunningEvents {
 
   /** For the health of this node; asks the store of deliveries for at most `timeoutMs`. */
   async readHealth(timeoutMs: number): Promise<EventsHealth> {
-    const isReachable = await within(this.#parts.clock, timeoutMs, this.#store.nextDueAt([])).then(
-      () => true,
-      () => false,
-    );
+    const [isReachable] = await Promise.all([
+      within(this.#parts.clock, timeoutMs, this.#store.nextDueAt([])).then(
+        () => true,
+        () => false,
+      ),
+      this.#refreshHealth(timeoutMs),
+    ]);
     const views = this.subscriptions.list();
     const named = (state: SubscriptionHealth['state']): readonly string[] =>
       views.filter(({ health }) => health.state === state).map(({ name }) => name);
@@ -254,6 +267,11 @@ export class RunningEvents {
     await this.#recorder.stop();
     await this.#operational.drained();
     await this.#store.close();
+  }
+
+  /** Never fails: what is known is shown while the database is away. */
+  async #refreshHealth(timeoutMs: number): Promise<void> {
+    await within(this.#parts.clock, timeoutMs, this.subscriptions.refreshHealth()).catch(() => undefined);
   }
 
   async #cancelHook(key: string): Promise<void> {

@@ -149,6 +149,7 @@ export class Running {
       hookStore: store,
       boxes,
       keys,
+      depth: parts.depth,
       senders,
       client: countConnections(client, metrics),
       clock,
@@ -240,6 +241,7 @@ export class Running {
       ...serverRoutes,
       registry,
       events: events.api,
+      logger,
       rotateKey: (key, how) => registry.changeKeys(text => keys.rotated(text, key, how)),
     });
     this.publicRouter = createPublicRouter({ ...serverRoutes, metricsToken: options.metricsToken, logger });

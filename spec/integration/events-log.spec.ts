@@ -92,7 +92,18 @@ describeOnEachDatabase('the log of deliveries', database => {
       webhookId: call?.headers['webhook-id'],
       request: { body: call?.raw.toString('utf8') },
       attempts: [
-        { number: 1, status: 500, error: 'status', phase: 'done', reply: { body: 'not yet' } },
+        {
+          number: 1,
+          status: 500,
+          error: 'status',
+          phase: 'done',
+          phases: {
+            connectMs: expect.any(Number),
+            firstByteMs: expect.any(Number),
+            bodyMs: expect.any(Number),
+          },
+          reply: { body: 'not yet' },
+        },
         { number: 2, status: 200 },
       ],
     });

@@ -10,6 +10,14 @@ export interface CuttableProxy {
    * new ones until `mend`. Resolves when it happens.
    */
   cutAt(text: string): Promise<void>;
+  /**
+   * When a client next sends bytes that hold `text`, those bytes arrive and nothing comes back on that connection from
+   * then on. Resolves when it happens, with the function that ends the connection.
+   */
+  muteAt(text: string): Promise<() => void>;
+  /** From now on no bytes pass in either direction, on no connection, and none is ended: a network that drops packets. */
+  silence(): void;
+  /** Ends silent connections, too, which have lost bytes. */
   mend(): Promise<void>;
   close(): Promise<void>;
 }
@@ -18,6 +26,8 @@ export async function startCuttableProxy(targetUri: string): Promise<CuttablePro
   const target = new URL(targetUri);
   const ends = new Map<Socket, () => void>();
   let trap: { readonly text: string; readonly sprung: () => void } | undefined;
+  let mute: { readonly text: string; readonly sprung: (end: () => void) => void } | undefined;
+  let isSilent = false;
   const endOthers = (spared?: Socket): void => {
     for (const [near, end] of ends) if (near !== spared) end();
   };
@@ -34,7 +44,14 @@ export async function startCuttableProxy(targetUri: string): Promise<CuttablePro
       socket.on('error', () => undefined);
       socket.on('close', end);
     }
+    let isMute = false;
     near.on('data', (bytes: Buffer) => {
+      if (isSilent) return;
+      if (mute && bytes.includes(mute.text)) {
+        isMute = true;
+        mute.sprung(end);
+        mute = undefined;
+      }
       if (!trap || !bytes.includes(trap.text)) {
         far.write(bytes);
         return;
@@ -48,7 +65,9 @@ export async function startCuttableProxy(targetUri: string): Promise<CuttablePro
       trap.sprung();
       trap = undefined;
     });
-    far.on('data', (bytes: Buffer) => near.write(bytes));
+    far.on('data', (bytes: Buffer) => {
+      if (!isMute && !isSilent) near.write(bytes);
+    });
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
   const address = server.address();
@@ -65,7 +84,19 @@ export async function startCuttableProxy(targetUri: string): Promise<CuttablePro
       new Promise(resolve => {
         trap = { text, sprung: resolve };
       }),
+    muteAt: text =>
+      new Promise(resolve => {
+        mute = { text, sprung: resolve };
+      }),
+    silence: () => {
+      isSilent = true;
+    },
     mend: async () => {
+      if (isSilent) {
+        isSilent = false;
+        endOthers();
+        return;
+      }
       server.listen(port, '127.0.0.1');
       await once(server, 'listening');
     },

@@ -97,6 +97,7 @@ export async function startEventsApi(store: DeliveryStore = new MemoryDeliverySt
     publicKeys: () => ({ jwks: { keys: [] }, maxAgeSeconds: 60, ed25519: [] }),
     readDatabase: async () => ({ nodes: [{ node: 'this', seenAt: clock.now() }] }),
     rotateKey: async () => undefined,
+    logger: silentLogger,
     events: {
       subscriptions,
       matcher,

@@ -219,6 +219,11 @@ describe('refused, naming path and operator:', () => {
     [{ a: { $gt: date('yesterday') } }, 'a: a Date needs iso'],
     [{ a: date('yesterday') }, 'a: a Date needs iso'],
     [{ a: { $regex: '(' } }, 'a: $regex is no valid'],
+    [{ a: { $regex: '(?=b)' } }, 'a: $regex uses what RE2 does not have, such as lookaround, backreferences'],
+    [{ a: { $regex: '(?<!b)c' } }, 'a: $regex uses what RE2 does not have'],
+    [{ a: { $regex: '(b)\\1' } }, 'a: $regex uses what RE2 does not have'],
+    [{ a: { $regex: '(b{1,100}){1,100}' } }, 'a: $regex uses what RE2 does not have'],
+    [{ a: { $regex: '((b{1,9}){1,9}){1,9}' } }, 'a: $regex is too large: at most 500 steps'],
     [{ a: { $regex: 5 } }, 'a: $regex must be a string'],
     [{ a: { $regex: 'a', $options: 'g' } }, 'a: $options must be letters'],
     [{ a: { $regex: 'a', $options: 'ix' } }, 'a: $options x is not supported'],
@@ -283,6 +288,25 @@ describe('a compiled filter', () => {
     expect(filter.matches(trap)).toBe(true);
     expect(filter.matches({ a: 4 })).toBe(false);
   });
+
+  test.each(['(a+)+$', '^(a|a)*$', '(a|aa)+$', '(.*a){12}$'])(
+    'judges %s on text that makes backtracking endless in about the time of text that does not',
+    pattern => {
+      const filter = compile({ n: { $regex: pattern } });
+      const length = 5000;
+      const timeOf = (n: string): number => {
+        const begun = performance.now();
+        filter.matches({ n });
+        return performance.now() - begun;
+      };
+      const benign = `${'b'.repeat(length)}a!`;
+      const evil = `${'a'.repeat(length)}!`;
+      expect(compile({ n: { $regex: '(a+)+$' } }).matches({ n: `${'a'.repeat(30)}!` })).toBe(false);
+      // The least of some: others use the machine too. Backtracking takes 2 ** 5000 steps, or 5000 ** 12.
+      const least = (text: string): number => Math.min(...Array.from({ length: 5 }, () => timeOf(text)));
+      expect(least(evil)).toBeLessThan(100 * Math.max(least(benign), 1));
+    },
+  );
 
   test('never throws, whatever compiles and whatever it judges', () => {
     const key = fc.constantFrom('a', 'b', 'a.b', 'a.0', '__proto__', 'constructor', 'createdAt');

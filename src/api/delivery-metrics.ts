@@ -47,7 +47,10 @@ export interface CountedAttempt {
   readonly state: DeliveryState;
 }
 
-export function createDeliveryMetrics(registry: Registry, read: () => EventsReading): DeliveryMetrics {
+export function createDeliveryMetrics(
+  registry: Registry,
+  read: () => EventsReading | Promise<EventsReading>,
+): DeliveryMetrics {
   const attempts = new CounterFamily(
     'parse_webhooks_delivery_attempts_total',
     'Attempts of deliveries, by kind of endpoint (subscription, hook), outcome (succeeded, failed, aborted) and error.',
@@ -71,8 +74,8 @@ export function createDeliveryMetrics(registry: Registry, read: () => EventsRead
     name: 'parse_webhooks_deliveries_spooled',
     help: 'Deliveries that wait in the memory of this node because their store fails.',
     registers,
-    collect() {
-      this.set(read().spooled);
+    async collect() {
+      this.set((await read()).spooled);
     },
   });
   new Gauge({
@@ -80,8 +83,8 @@ export function createDeliveryMetrics(registry: Registry, read: () => EventsRead
     help: 'Subscriptions, by state (healthy, failing, paused, broken).',
     labelNames: ['state'],
     registers,
-    collect() {
-      const counts = read().subscriptions;
+    async collect() {
+      const counts = (await read()).subscriptions;
       for (const state of subscriptionStates) this.set({ state }, counts[state]);
     },
   });

@@ -63,6 +63,14 @@ const attempt = z
     status: z.int().optional(),
     error: z.string().optional().meta({ description: 'Why it failed; absent when it succeeded.' }),
     phase: z.string().optional().meta({ description: 'Where in its life the exchange ended.' }),
+    phases: z
+      .strictObject({
+        connectMs: z.number(),
+        firstByteMs: z.number().optional(),
+        bodyMs: z.number().optional(),
+      })
+      .optional()
+      .meta({ description: 'How long each part took, in milliseconds: connection, first byte, rest.' }),
     reply: z
       .looseObject({})
       .optional()

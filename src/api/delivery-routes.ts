@@ -168,7 +168,8 @@ function showEndpoint(key: EndpointKey): JsonObject {
 }
 
 function showAttempt({ deliveryId: _deliveryId, startedAt, ...attempt }: Attempt): JsonObject {
-  const { number, durationMs, status, error, phase, reply, node } = attempt;
+  const { number, durationMs, status, error, phase, node } = attempt;
+  const { times, ...reply } = attempt.reply ?? {};
   return {
     number,
     startedAt: toIso(startedAt),
@@ -176,7 +177,8 @@ function showAttempt({ deliveryId: _deliveryId, startedAt, ...attempt }: Attempt
     ...(status !== undefined && { status }),
     ...(error !== undefined && { error }),
     ...(phase !== undefined && { phase }),
-    ...(reply !== undefined && { reply }),
+    ...(times !== undefined && { phases: times }),
+    ...(Object.keys(reply).length > 0 && { reply }),
     node,
   };
 }

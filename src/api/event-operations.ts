@@ -1,6 +1,7 @@
 // What the publishing of custom events takes and answers.
 import { z } from 'zod';
 import { isJsonObject } from '../shared/json';
+import { depthHeader, maxDepth } from '../wire/request-headers';
 import type { Operation } from './operation';
 
 const keyForm = 'must be 1 to 255 characters of printable US-ASCII';
@@ -23,6 +24,12 @@ export const publishEvent = {
       .regex(/^[\x20-\x7e]{1,255}$/, keyForm)
       .exactOptional()
       .meta({ description: 'Requests with the same key publish once.' }),
+    [depthHeader]: z
+      .string()
+      .exactOptional()
+      .meta({
+        description: `For receivers: as it came with the webhook that this event follows from. Refused where ${maxDepth} webhooks led to it.`,
+      }),
   }),
   body: z
     .strictObject({

@@ -12,6 +12,7 @@ const statusOf: Partial<Record<ErrorCode, number>> = {
   DELIVERY_NOT_FOUND: 404,
   STORE_FULL: 503,
   STORE_FAILED: 503,
+  STORE_BUSY: 503,
   READ_ONLY: 403,
 };
 
@@ -75,18 +76,35 @@ function asWebhookError(error: DeliveryStoreError): Error {
 }
 
 /**
- * The end of a router that has no Parse Server behind it: nothing of the error gets out, and no page of express's. The log
- * gets what it is and where it was thrown.
+ * The end of a router: nothing of the error gets out, and no page of express's. The log gets what it is and where it was
+ * thrown. What is no mistake of ours is taken for a database that is away: 503, which clients try again.
  */
-export function createInternalErrorAnswer(logger: Logger): ErrorRequestHandler {
+export function createInternalErrorAnswer(logger: Logger, router: string): ErrorRequestHandler {
   return (error: unknown, request, response, next) => {
     logger.error(
-      `webhooks: ${request.method} ${describe(request.path)} of the public router failed: ${describeError(error)}`,
+      `webhooks: ${request.method} ${describe(request.path)} of the ${router} failed: ${describeError(error)}`,
     );
     // Express then closes the connection: half an answer must not look whole.
     if (response.headersSent) next(error);
-    else response.status(500).json({ code: parseCodes.scriptFailed, error: 'internal error' });
+    else if (isMistake(error))
+      response.status(500).json({ code: parseCodes.scriptFailed, error: 'internal error' });
+    else
+      response
+        .status(503)
+        .json({
+          code: parseCodes.timeout,
+          error: 'the database does not answer as it should; try again later',
+        });
   };
+}
+
+/** What drivers and Parse Server's adapters throw is none of the errors of the language itself. */
+function isMistake(error: unknown): boolean {
+  return (
+    !(error instanceof Error) ||
+    [TypeError, RangeError, ReferenceError, SyntaxError].some(mistake => error instanceof mistake) ||
+    error.cause instanceof DeliveryStoreError
+  );
 }
 
 /** Name and first place of the stack. Not the message: JSON.parse, for one, quotes what it read, and that may be keys. */

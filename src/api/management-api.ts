@@ -1,6 +1,7 @@
 // Everything under /webhooks below the Parse mount path: master key in, JSON out.
 import { Router, type RequestHandler } from 'express';
 import type { JsonObject } from '../shared/json';
+import type { Logger } from '../shared/logger';
 import { readBody } from './api-parameters';
 import { deliveryOperations } from './delivery-operations';
 import { createDeliveryRoutes, type DeliveryRoutesParts } from './delivery-routes';
@@ -8,7 +9,7 @@ import { eventOperations } from './event-operations';
 import { createEventRoutes, type EventRoutesParts } from './event-routes';
 import { hookOperations } from './hook-operations';
 import { createHookRoutes, type HookRoutesParts } from './hook-routes';
-import { answerError, notFound, requireMasterKey } from './http-errors';
+import { answerError, createInternalErrorAnswer, notFound, requireMasterKey } from './http-errors';
 import { describeApi, describeSelf } from './openapi';
 import { mountOperation, type Operation } from './operation';
 import { rotateServerKey, serverOperations, type RotatableKey } from './server-operations';
@@ -24,6 +25,7 @@ export interface EventsApiParts extends SubscriptionRoutesParts, DeliveryRoutesP
 export interface ManagementApiParts extends HookRoutesParts, ServerRoutesParts {
   /** Adds a key of the kind; `revokeOthers` drops those there were at once. */
   readonly rotateKey: (key: RotatableKey, how: { readonly revokeOthers: boolean }) => Promise<void>;
+  readonly logger: Logger;
   /** Without them there are no routes of events. */
   readonly events?: EventsApiParts;
 }
@@ -49,6 +51,7 @@ export function createManagementApi(parts: ManagementApiParts): RequestHandler {
     ]),
     notFound,
     answerError,
+    createInternalErrorAnswer(parts.logger, 'API'),
   );
   return router;
 }

@@ -18,7 +18,7 @@ export interface LaneReading {
 export interface MetricsParts {
   readonly listHooks: () => readonly InstalledHook[];
   readonly readLane: (hook: InstalledHook) => LaneReading;
-  readonly readEvents: () => EventsReading;
+  readonly readEvents: () => EventsReading | Promise<EventsReading>;
 }
 
 export interface Metrics extends CallObserver, AttemptObserver {

@@ -24,6 +24,8 @@ const errors = {
   400: 'The request is not valid',
   403: 'Without the master key, or a write with the read-only one',
   404: 'What the path names is not there',
+  500: 'A mistake of the server, which is in its log',
+  503: 'The database is away, busy or full: try again later',
 };
 
 /** The document of these operations. Its servers entry is relative to its own address, whatever the mount path is. */
@@ -80,10 +82,11 @@ function describeOperation(operation: Operation, components: Map<string, JsonVal
     }),
   });
   const all = [
-    ...Object.entries(answers),
     ...Object.entries(errors).map(
       ([status, description]) => [status, { description, schema: errorSchema }] as const,
     ),
+    // Last: an operation may have a word of its own for one of these.
+    ...Object.entries(answers),
   ];
   return {
     operationId,
@@ -91,6 +94,7 @@ function describeOperation(operation: Operation, components: Map<string, JsonVal
     ...(parameters.length > 0 && { parameters }),
     ...(body && {
       requestBody: {
+        required: !body.safeParse({}).success,
         content: { 'application/json': { schema: describeSchema(body, 'input', components) } },
       },
     }),

@@ -17,7 +17,12 @@ export function createPublicRouter(parts: PublicRouterParts): RequestHandler {
   const router = Router();
   router.use(createKeyRoutes(parts));
   router.use(createStatusRoutes(parts, requireToken(parts.metricsToken)));
-  router.use(refuseUndecodable, notFound, answerError, createInternalErrorAnswer(parts.logger));
+  router.use(
+    refuseUndecodable,
+    notFound,
+    answerError,
+    createInternalErrorAnswer(parts.logger, 'public router'),
+  );
   return router;
 }
 

@@ -30,6 +30,7 @@ export function createSubscriptionRoutes(parts: SubscriptionRoutesParts): Router
   mountOperation(router, operations.listSubscriptions, async request => {
     const page = readQuery(operations.listSubscriptions.query, request);
     await subscriptions.refresh();
+    await subscriptions.refreshHealth();
     const entries = subscriptions
       .list()
       .map(view => ({ place: `${view.createdAt}/${view.objectId}`, show: () => showSubscription(view) }));
@@ -44,6 +45,7 @@ export function createSubscriptionRoutes(parts: SubscriptionRoutesParts): Router
   mountOperation(router, operations.getSubscription, async request => {
     const objectId = readPathText(request, 'objectId');
     await subscriptions.refresh();
+    await subscriptions.refreshHealth(objectId);
     const view = subscriptions.find(objectId);
     if (!view) throw subscriptionNotFound(objectId);
     return { body: showSubscription(view) };

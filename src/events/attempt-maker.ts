@@ -2,6 +2,7 @@
 import type { ExchangeClient, ExchangeRequest, ExchangeResult } from '../http/exchange';
 import type { Finding } from '../http/lane';
 import type { Clock } from '../shared/clock';
+import type { JsonObject } from '../shared/json';
 import { maxDepth } from '../wire/request-headers';
 import { judgeAttempt, type AttemptOutcome } from './attempt-outcome';
 import type { AttemptTracer } from './attempt-tracer';
@@ -124,7 +125,7 @@ export class AttemptMaker {
       status: reply?.status,
       error: errorOf(outcome),
       phase: result?.kind === 'failure' ? result.phase : reply && 'done',
-      reply: reply && excerptOf(reply, made.sent),
+      reply: { ...(reply && excerptOf(reply, made.sent)), ...timesOf(result) },
       node: this.#parts.node,
     };
   }
@@ -182,4 +183,14 @@ function findingOf(result: ExchangeResult, outcome: AttemptOutcome): Finding {
   }
   if (outcome.kind !== 'failed') return 'well';
   return outcome.throttled || result.status >= 500 ? 'unwell' : 'well';
+}
+
+/** To the hundredth of a millisecond: the log is kept for months. */
+function timesOf(result: ExchangeResult | undefined): JsonObject {
+  if (result?.times === undefined) return {};
+  const times = Object.entries(result.times).map(([name, ms]: [string, number]) => [
+    name,
+    Math.round(ms * 100) / 100,
+  ]);
+  return { times: Object.fromEntries(times) as JsonObject };
 }

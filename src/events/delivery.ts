@@ -76,7 +76,10 @@ export interface Attempt {
   readonly error: string | undefined;
   /** Where in its life the exchange ended: `connect`, `first-byte`, `body`, `done`. */
   readonly phase: string | undefined;
-  /** Reply headers with secrets redacted, and the first bytes of the reply body as text; both capped. */
+  /**
+   * Reply headers with secrets redacted, and the first bytes of the reply body as text, both capped; and under `times`
+   * how long each part of the exchange took, in milliseconds.
+   */
   readonly reply: JsonObject | undefined;
   /** Which node made it. */
   readonly node: string;

@@ -380,7 +380,10 @@ export class InProcessDispatcher implements Dispatcher {
       this.#giveUp([held], this.#parts.clock.now());
     } else {
       this.#record(held, end, lane);
-      if (end.outcome.kind === 'failed' && end.outcome.pauses) lane.hold(this.#options.holdMs);
+      const { url = endpoint.url } = this.#parts.endpoints.find(lane.key) ?? {};
+      // Unless it has moved meanwhile: the new receiver asked for nothing.
+      if (end.outcome.kind === 'failed' && end.outcome.pauses && url === endpoint.url)
+        lane.hold(this.#options.holdMs);
     }
     this.#settleLane(lane);
     if (this.#inFlight === 0) for (const resolve of this.#idle.splice(0)) resolve();
@@ -455,8 +458,13 @@ export class InProcessDispatcher implements Dispatcher {
     }
     this.#paused = paused;
     for (const lane of this.#memory.lanes()) {
-      if (paused.has(lane.key)) this.#shed(lane, clock.now());
-      else if (lane.waiting > 0) this.#ready.add(lane);
+      if (paused.has(lane.key)) {
+        this.#shed(lane, clock.now());
+        continue;
+      }
+      const endpoint = endpoints.find(lane.key);
+      if (endpoint) lane.useEndpoint(endpoint);
+      if (lane.waiting > 0) this.#ready.add(lane);
     }
     this.#pump();
     this.wake();

@@ -102,6 +102,7 @@ export class EndpointLane {
         if (this.#breaker?.lane === lane) onBreaker(event);
       },
     });
+    if (this.#breaker !== undefined) this.#holdUntil = 0;
     this.#breaker = { url, lane };
     this.#probeAt = 0;
     this.#wasOpen = false;

@@ -6,6 +6,7 @@ import type { Clock } from '../shared/clock';
 import { formatId } from '../shared/ids';
 import { isJsonObject, type JsonObject } from '../shared/json';
 import { findJsonHazard } from '../shared/json-safety';
+import { maxDepth } from '../wire/request-headers';
 import type { NewDelivery } from './delivery';
 import { DeliveryStoreError } from './delivery-store-error';
 import type { DeliveryIntake } from './dispatching';
@@ -28,6 +29,8 @@ export interface EventPublisherParts {
   readonly clock: Clock;
   /** The trace in which the caller is, as W3C Trace Context writes it. */
   readonly currentTraceparent?: () => string | undefined;
+  /** How many webhooks lead to what is published now: 1, the default, for a client's own. */
+  readonly currentDepth?: () => number;
 }
 
 export interface PublishOptions {
@@ -39,7 +42,7 @@ export interface PublishedEvent {
   readonly eventId: string;
   /** How many subscriptions it goes to. */
   readonly deliveries: number;
-  /** It was published before under the same key. */
+  /** Another call has published it under the same key, or had begun to. */
   readonly repeated: boolean;
 }
 
@@ -54,17 +57,22 @@ export class EventPublisher {
   /**
    * Resolves when the deliveries are durable. `type`: `custom.` and a dotted name, at most 128 characters; `data`: a JSON
    * object of at most 256 KiB. With a key that was used in the last 24 h nothing is published again. Throws INVALID_EVENT,
-   * which names the field, also for a key that was used for another event; and what the intake throws.
+   * which names the field, also for a key that was used for another event, and for more than 5 webhooks in a row; and what the intake throws.
    */
   async publish(type: string, data: unknown, options: PublishOptions = {}): Promise<PublishedEvent> {
-    const { clock, matcher, intake, currentTraceparent } = this.#parts;
+    const { clock, matcher, intake, currentTraceparent, currentDepth } = this.#parts;
     if (typeof type !== 'string' || !isCustomEventType(type)) {
       throw invalid(
         `type must be custom. and a dotted name of letters, digits, _ and -, at most 128 characters, got ${describe(type)}`,
       );
     }
+    const depth = currentDepth?.() ?? 1;
+    if (depth > maxDepth)
+      throw invalid(
+        `a webhook led to this event, and others to that: ${depth} deep, ${maxDepth} is the most`,
+      );
     const at = clock.now();
-    const event = { type, data: parseData(data), at, traceparent: currentTraceparent?.() };
+    const event = { type, data: parseData(data), at, depth, traceparent: currentTraceparent?.() };
     const eventId = formatId('evt_', at, clock.randomBytes(16));
     const { idempotencyKey } = options;
     if (idempotencyKey !== undefined) return this.#publishOnce(event, eventId, idempotencyKey);
@@ -98,7 +106,7 @@ export class EventPublisher {
     const deliveries = this.#pinned({ ...event, at: first.at }, first.eventId);
     await this.#add(deliveries);
     await keys.finish(claimed.id, deliveries.length);
-    return { eventId: first.eventId, deliveries: deliveries.length, repeated: false };
+    return { eventId: first.eventId, deliveries: deliveries.length, repeated: stored !== undefined };
   }
 
   /** Deliveries whose ids follow from the event and the endpoint alone. */

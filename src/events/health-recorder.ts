@@ -2,6 +2,7 @@
 import type { Clock } from '../shared/clock';
 import type { Logger } from '../shared/logger';
 import type { AttemptEnded, AttemptObserver } from './dispatching';
+import type { Endpoints } from './endpoint';
 import { isOperationalEventType } from './event-types';
 import type { OperationalEvents } from './operational-events';
 import type { Paused } from './subscription-registry';
@@ -39,7 +40,8 @@ export interface HealthRecorderParts {
   readonly registry: {
     find(objectId: string): SubscriptionView | undefined;
     useHealth(objectId: string, health: StoredHealth): void;
-    pause(objectId: string, reason: PauseReason): Promise<unknown>;
+    pause(objectId: string, reason: PauseReason, url?: string): Promise<unknown>;
+    readonly endpoints: Pick<Endpoints, 'find'>;
     onPaused(listener: (paused: Paused) => void): void;
   };
   readonly store: Pick<SubscriptionStore, 'recordHealth' | 'claimWarning'>;
@@ -55,6 +57,12 @@ interface Gathered {
   change: HealthChange;
   /** An attempt of another than an operational event failed: only then is the failing told, so that it feeds no loop. */
   isTold: boolean;
+}
+
+interface PauseRequest {
+  readonly isTold: boolean;
+  /** Of the receiver that asked for it: on another node the subscription may have moved already. */
+  readonly url?: string;
 }
 
 export class HealthRecorder implements AttemptObserver {
@@ -92,6 +100,9 @@ export class HealthRecorder implements AttemptObserver {
       this.#parts.onHookAttempt(ended);
       return;
     }
+    // It has moved since the attempt began: what the former receiver answers says nothing of the new one.
+    const { url = endpoint.url } = this.#parts.registry.endpoints.find(endpoint.key) ?? {};
+    if (url !== endpoint.url) return;
     const objectId = endpoint.key.slice(subscriptionPrefix.length);
     const at = Math.round(attempt.startedAt + attempt.durationMs);
     switch (outcome.kind) {
@@ -102,7 +113,10 @@ export class HealthRecorder implements AttemptObserver {
         const failures = { count: 1, firstAt: at, lastAt: at, error: outcome.error };
         this.#gather(objectId, { change: { successAt: undefined, failures }, isTold: !isOperational });
         if (outcome.pauses)
-          this.#pause(objectId, attempt.status === 410 ? 'gone' : 'disabled', !isOperational);
+          this.#pause(objectId, attempt.status === 410 ? 'gone' : 'disabled', {
+            isTold: !isOperational,
+            url,
+          });
         return;
       }
       case 'aborted':
@@ -183,7 +197,7 @@ export class HealthRecorder implements AttemptObserver {
     const view = registry.find(objectId);
     if (!view || view.health.state !== 'failing' || change.failures === undefined) return;
     const { pause, warn } = this.#judge(health);
-    if (pause) this.#pause(objectId, 'failing', isTold);
+    if (pause) this.#pause(objectId, 'failing', { isTold });
     else if (warn && isTold && (await store.claimWarning(objectId))) {
       this.#parts.logger.warn(
         `webhooks: subscription ${view.name} fails: ${health.consecutiveFailures} attempts in a row, ${String(health.lastError)}`,
@@ -204,11 +218,11 @@ export class HealthRecorder implements AttemptObserver {
     return { pause: isBeyond(1, 1), warn: isBeyond(warnAfterShareOfTime, warnAfterShareOfFailures) };
   }
 
-  #pause(objectId: string, reason: PauseReason, isTold: boolean): void {
+  #pause(objectId: string, reason: PauseReason, { isTold, url }: PauseRequest): void {
     if (this.#pausing.has(objectId)) return;
     if (!isTold) this.#untold.add(objectId);
     const paused = this.#parts.registry
-      .pause(objectId, reason)
+      .pause(objectId, reason, url)
       .then(
         () => undefined,
         // The next failure tries again.

@@ -127,6 +127,7 @@ export class MongodbDeliveryStore implements DeliveryStore {
       await this.#deliveries.insertMany(deliveries.map(delivery => toDocument(delivery, lease, call)));
     } catch (error) {
       await this.#undoInsert(deliveries, call);
+      if (isDuplicate(error)) await this.#takeOver(deliveries, call);
       throw translateInsertError(error);
     }
   }
@@ -353,6 +354,19 @@ export class MongodbDeliveryStore implements DeliveryStore {
     return new Map(documents.map(({ _id, endpoint }) => [_id, endpoint]));
   }
 
+  /**
+   * Documents that an earlier insert wrote without its answer coming through become this one's: should that insert fail
+   * yet, its undo no longer finds what a caller now takes for durable, and it waits for the majority. Throws an error
+   * that may pass when the undo was faster and none is there any more.
+   */
+  async #takeOver(deliveries: readonly NewDelivery[], call: string): Promise<void> {
+    const { matchedCount } = await this.#deliveries.updateMany(
+      { _id: { $in: deliveries.map(({ id }) => id) } },
+      { $set: { insert: call } },
+    );
+    if (matchedCount === 0) throw new Error('deliveries were there already, and another insert took them back');
+  }
+
   async #undoInsert(deliveries: readonly NewDelivery[], call: string): Promise<void> {
     try {
       await this.#deliveries.deleteMany({ _id: { $in: deliveries.map(({ id }) => id) }, insert: call });
@@ -368,9 +382,11 @@ export class MongodbDeliveryStore implements DeliveryStore {
 }
 
 function translateInsertError(error: unknown): unknown {
+  if (!isDuplicate(error)) return error;
   const message = error instanceof Error ? error.message : 'insert failed';
-  if (typeof error !== 'object' || error === null || !('code' in error)) return error;
-  return error.code === duplicateKey
-    ? new DeliveryStoreError('repeated-id', message, { cause: error })
-    : error;
+  return new DeliveryStoreError('repeated-id', message, { cause: error });
+}
+
+function isDuplicate(error: unknown): boolean {
+  return typeof error === 'object' && error !== null && 'code' in error && error.code === duplicateKey;
 }

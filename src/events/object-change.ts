@@ -33,6 +33,8 @@ export interface CustomEvent {
   readonly data: JsonObject;
   /** Milliseconds since 1970. */
   readonly at: number;
+  /** How many webhooks led to it: 1, the default, for one that a client publishes. */
+  readonly depth?: number;
   /** The trace in which it was published. */
   readonly traceparent?: string | undefined;
 }

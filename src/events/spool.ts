@@ -66,12 +66,13 @@ export class Spool {
     return this.#rows.size;
   }
 
-  /** False when there is no room for all of them: then none is kept. */
+  /** False when there is no room for all of them: then none is kept. Those that it has already count once. */
   put(deliveries: readonly NewDelivery[], cause: unknown): boolean {
     const { logger } = this.#parts;
-    const bodyLength = deliveries.reduce((sum, { body }) => sum + body.length, 0);
+    const added = deliveries.filter(({ id }) => !this.#rows.has(id));
+    const bodyLength = added.reduce((sum, { body }) => sum + body.length, 0);
     const isFull =
-      this.#rows.size + deliveries.length > this.#options.maxRows ||
+      this.#rows.size + added.length > this.#options.maxRows ||
       this.#bodyLength + bodyLength > this.#options.maxBodyLength;
     if (isFull || this.#closed) {
       if (this.#dropped === 0) {
@@ -79,7 +80,7 @@ export class Spool {
           `webhooks: the store of deliveries fails and ${this.#rows.size} wait in memory: there is no room for more, deliveries are lost`,
         );
       }
-      this.#dropped += deliveries.length;
+      this.#dropped += added.length;
       return false;
     }
     if (this.#rows.size === 0) {
@@ -87,7 +88,7 @@ export class Spool {
         `webhooks: the store of deliveries fails, they are kept in memory and lost if this process ends: ${messageOf(cause)}`,
       );
     }
-    for (const delivery of deliveries) this.#rows.set(delivery.id, delivery);
+    for (const delivery of added) this.#rows.set(delivery.id, delivery);
     this.#bodyLength += bodyLength;
     void this.#drain();
     return true;

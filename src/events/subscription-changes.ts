@@ -81,31 +81,34 @@ export class SubscriptionChanges {
     return { objectId, secret };
   }
 
-  /** Throws SUBSCRIPTION_NOT_FOUND, INVALID_SUBSCRIPTION, REFUSED_CLASS. */
-  async update(objectId: string, fields: Fields): Promise<void> {
+  /** Answers whether it is paused by this. Throws SUBSCRIPTION_NOT_FOUND, INVALID_SUBSCRIPTION, REFUSED_CLASS. */
+  async update(objectId: string, fields: Fields): Promise<boolean> {
     const { store, lock, completeKeys } = this.#parts;
     // Before the lock, which completing the keys takes itself; judged again under it.
     await completeKeys(this.#changed(await this.#find(objectId), fields).settings);
-    await lock.exclusively(async writer => {
+    return lock.exclusively(async writer => {
       const row = await this.#find(objectId);
       const record = this.#changed(row, fields);
       this.#assertUsable(record.settings, record.secrets.current);
       await store.writeSettings(objectId, await this.#seal(writer, objectId, record));
-      await this.#followActive(row, record.settings.active ?? true);
+      return this.#followActive(row, record.settings.active ?? true);
     });
   }
 
-  async remove(objectId: string): Promise<void> {
+  /** `onRemoved` runs under the lock: one of the same name, which has the same objectId, cannot be made meanwhile. */
+  async remove(objectId: string, onRemoved: () => Promise<void>): Promise<void> {
     await this.#parts.lock.exclusively(async () => {
       if (!(await this.#parts.store.remove(objectId))) throw subscriptionNotFound(objectId);
+      await onRemoved();
     });
   }
 
-  /** False when it was paused before. */
-  async pause(objectId: string, reason: PauseReason): Promise<boolean> {
+  /** False when it was paused before, or when it has another URL than the one given. */
+  async pause(objectId: string, reason: PauseReason, url?: string): Promise<boolean> {
     const { store, lock, clock } = this.#parts;
     return lock.exclusively(async () => {
       const row = await this.#find(objectId);
+      if (url !== undefined && tryParseJson(row.settings)?.url !== url) return false;
       if (reason === 'operator') await this.#writeActive(row, false);
       if (row.health.pauseReason !== undefined) return false;
       return store.pause(objectId, { at: clock.now(), reason });
@@ -182,11 +185,12 @@ export class SubscriptionChanges {
     );
   }
 
-  async #followActive({ objectId, health }: SubscriptionRow, active: boolean): Promise<void> {
+  /** True when it is paused by this. */
+  async #followActive({ objectId, health }: SubscriptionRow, active: boolean): Promise<boolean> {
     const { store, clock } = this.#parts;
     if (active && health.pauseReason === 'operator') await store.resume(objectId);
-    if (!active && health.pauseReason === undefined)
-      await store.pause(objectId, { at: clock.now(), reason: 'operator' });
+    if (active || health.pauseReason !== undefined) return false;
+    return store.pause(objectId, { at: clock.now(), reason: 'operator' });
   }
 
   /** Opens no secret: what cannot be decrypted can be paused and resumed, too. */

@@ -73,12 +73,12 @@ export class CompiledMatcher implements SubscriptionMatcher {
     return deliveries;
   }
 
-  ofCustom({ type, data, at, traceparent }: CustomEvent): readonly NewDelivery[] {
-    return this.#ofOther(type, () => encodeEvent(type, at, data), { at, traceparent });
+  ofCustom({ type, data, at, traceparent, depth = 1 }: CustomEvent): readonly NewDelivery[] {
+    return this.#ofOther(type, () => encodeEvent(type, at, data), { at, traceparent, depth });
   }
 
   ofOperational({ type, about, data, at }: OperationalEvent): readonly NewDelivery[] {
-    return this.#ofOther(type, () => encodeEvent(type, at, data), { at, except: about });
+    return this.#ofOther(type, () => encodeEvent(type, at, data), { at, except: about, depth: 1 });
   }
 
   ofTest(objectId: string, at: number): NewDelivery | undefined {
@@ -98,7 +98,12 @@ export class CompiledMatcher implements SubscriptionMatcher {
   #ofOther(
     type: string,
     encode: () => string,
-    event: { readonly at: number; readonly traceparent?: string | undefined; readonly except?: EndpointKey },
+    event: {
+      readonly at: number;
+      readonly depth: number;
+      readonly traceparent?: string | undefined;
+      readonly except?: EndpointKey;
+    },
   ): readonly NewDelivery[] {
     if (this.#isStale) this.#compile();
     const wanting = this.#others.filter(
@@ -109,7 +114,7 @@ export class CompiledMatcher implements SubscriptionMatcher {
     const deliveries: NewDelivery[] = [];
     this.#guarded(first, () => {
       const body = encode();
-      for (const { key } of wanting) deliveries.push(this.#delivery(key, { ...event, type, body, depth: 1 }));
+      for (const { key } of wanting) deliveries.push(this.#delivery(key, { ...event, type, body }));
     });
     return deliveries;
   }

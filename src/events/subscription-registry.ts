@@ -24,6 +24,9 @@ export interface SubscriptionRegistryParts extends SubscriptionChangesParts {
   readonly logger: Logger;
 }
 
+/** Health as old as this is shown without another look, in milliseconds. */
+const healthReadMs = 1000;
+
 interface InForce {
   readonly row: SubscriptionRow;
   readonly subscription: InstalledSubscription;
@@ -55,6 +58,8 @@ export class SubscriptionRegistry implements Subscriptions {
   #pausedKeys: readonly EndpointKey[] = [];
   #version: StoreVersion;
   #lastLoad: Promise<void> = Promise.resolve();
+  /** Monotonic: when the health of all was read last. */
+  #healthReadAt = -Infinity;
   #nextLoad: Promise<void> | undefined;
 
   constructor(parts: SubscriptionRegistryParts) {
@@ -84,6 +89,15 @@ export class SubscriptionRegistry implements Subscriptions {
   async refresh(): Promise<void> {
     const version = await this.#parts.lock.readVersion();
     if (version === undefined || version !== this.#version) await this.reload();
+  }
+
+  /**
+   * Reads the health that all nodes have counted: it changes without a change of the version, and a process that does not
+   * deliver counts none itself. Of all subscriptions, in one query and at most once a second; or of one, every time.
+   */
+  async refreshHealth(objectId?: string): Promise<void> {
+    if (objectId === undefined && this.#parts.clock.monotonicMs() - this.#healthReadAt < healthReadMs) return;
+    await this.#afterLoads(() => this.#readHealth(objectId));
   }
 
   /** All in force, broken ones too, oldest first. */
@@ -123,26 +137,26 @@ export class SubscriptionRegistry implements Subscriptions {
   }
 
   async update(objectId: string, fields: Readonly<Record<string, unknown>>): Promise<SubscriptionView> {
-    await this.#changes.update(objectId, fields);
-    return this.#reloaded(objectId);
+    const isNew = await this.#changes.update(objectId, fields);
+    return this.#tellPaused(isNew, await this.#reloaded(objectId), 'operator');
   }
 
   async remove(objectId: string): Promise<void> {
-    await this.#changes.remove(objectId);
-    await this.#afterLoads(() => this.#loadOne(objectId));
-    // It is gone all the same: who meets such a delivery later cancels it, too.
-    await this.#parts.cancelDeliveries(subscriptionKey(objectId)).catch((error: unknown) => {
-      this.#parts.logger.warn(
-        `webhooks: deliveries of a removed subscription are cancelled later: ${String(error)}`,
-      );
+    await this.#changes.remove(objectId, async () => {
+      await this.#afterLoads(() => this.#loadOne(objectId));
+      // It is gone all the same: who meets such a delivery later cancels it, too.
+      await this.#parts.cancelDeliveries(subscriptionKey(objectId)).catch((error: unknown) => {
+        this.#parts.logger.warn(
+          `webhooks: deliveries of a removed subscription are cancelled later: ${String(error)}`,
+        );
+      });
     });
   }
 
-  async pause(objectId: string, reason: PauseReason): Promise<SubscriptionView> {
-    const isNew = await this.#changes.pause(objectId, reason);
-    const view = await this.#reloaded(objectId);
-    if (isNew) for (const listener of this.#pauseListeners) listener({ view, reason });
-    return view;
+  /** With `url` only while that is its address: what asked for the pause. */
+  async pause(objectId: string, reason: PauseReason, url?: string): Promise<SubscriptionView> {
+    const isNew = await this.#changes.pause(objectId, reason, url);
+    return this.#tellPaused(isNew, await this.#reloaded(objectId), reason);
   }
 
   async resume(objectId: string): Promise<SubscriptionView> {
@@ -164,6 +178,21 @@ export class SubscriptionRegistry implements Subscriptions {
     const inForce = this.#inForce.get(key);
     if (!inForce) return;
     this.#inForce.set(key, { ...inForce, health: { ...inForce.health, ...counts } });
+  }
+
+  #tellPaused(isNew: boolean, view: SubscriptionView, reason: PauseReason): SubscriptionView {
+    if (isNew) for (const listener of this.#pauseListeners) listener({ view, reason });
+    return view;
+  }
+
+  async #readHealth(objectId: string | undefined): Promise<void> {
+    const { store, clock } = this.#parts;
+    const readAt = clock.monotonicMs();
+    // Calls that came together share one read.
+    if (objectId === undefined && readAt - this.#healthReadAt < healthReadMs) return;
+    const rows = objectId === undefined ? await store.readAll() : [await store.read(objectId)];
+    for (const row of rows) if (row) this.useHealth(row.objectId, row.health);
+    if (objectId === undefined) this.#healthReadAt = readAt;
   }
 
   /**
@@ -197,7 +226,8 @@ export class SubscriptionRegistry implements Subscriptions {
   }
 
   async #load(): Promise<void> {
-    const { store, lock } = this.#parts;
+    const { store, lock, clock } = this.#parts;
+    const readAt = clock.monotonicMs();
     // The version first: a change during the read is then seen as a change again, never missed.
     const version = await lock.readVersion();
     const rows = await store.readAll();
@@ -207,6 +237,7 @@ export class SubscriptionRegistry implements Subscriptions {
       inForce.set(next.subscription.key, next);
     }
     this.#version = version;
+    this.#healthReadAt = readAt;
     this.#putInForce(inForce);
   }
 

@@ -49,6 +49,8 @@ export interface CreatedSubscription {
 export interface Subscriptions {
   /** Reads what other nodes changed; one read by primary key when nothing did. */
   refresh(): Promise<void>;
+  /** Reads the health that all nodes have counted: of one, or of all, which is as old as a second. */
+  refreshHealth(objectId?: string): Promise<void>;
   list(): readonly SubscriptionView[];
   find(objectId: string): SubscriptionView | undefined;
   /** `fields` is a REST body, untrusted. Throws INVALID_SUBSCRIPTION (names the field), DUPLICATE_SUBSCRIPTION, REFUSED_CLASS. */

@@ -203,6 +203,5 @@ function regexTester(constraint: JsonObject, path: string): Tester {
   if (typeof options !== 'string') throw new InvalidWhere(`${path}: $options must be a string`);
   const compiled = compileRegex(pattern, options);
   if (compiled.kind === 'invalid') throw new InvalidWhere(`${path}: ${compiled.detail}`);
-  const { regex } = compiled;
-  return value => typeof value === 'string' && regex.test(value);
+  return value => typeof value === 'string' && compiled.isIn(value);
 }

@@ -90,7 +90,18 @@ export interface ExchangeFailure {
   readonly queued?: true;
 }
 
+/** How long each part took, in milliseconds; of those that were not reached nothing is said. */
+export interface ExchangeTimes {
+  /** The wait for a connection: DNS, TCP and TLS where it was new. Until the end, when nothing was sent. */
+  readonly connectMs: number;
+  /** From the first byte of the request to the head of the reply, or to the end without one. */
+  readonly firstByteMs?: number;
+  /** From the head of the reply to its end. */
+  readonly bodyMs?: number;
+}
+
 export type ExchangeResult = (ExchangeReply | ExchangeFailure) & {
+  readonly times?: ExchangeTimes;
   /** Whether the exchange was the first on its connection. Absent when it got none. */
   readonly connection?: ConnectionUse;
 };

@@ -10,6 +10,7 @@ import type {
   ExchangePhase,
   ExchangeRequest,
   ExchangeResult,
+  ExchangeTimes,
 } from './exchange';
 import type { ConnectionTask, ReceiverPool } from './receiver-pool';
 import { createReplyBody, type ReplyBody, type ReplyBodySink } from './reply-body';
@@ -49,6 +50,8 @@ export class RunningExchange implements Dispatcher.DispatchHandler, ConnectionTa
   readonly #connectTimeoutMs: number;
   readonly #onSettled: RunningExchangeParts['onSettled'];
   readonly #startedAt: number;
+  #sentAt: number | undefined;
+  #repliedAt: number | undefined;
 
   #phase: ExchangePhase = 'connect';
   #tries = 1;
@@ -117,6 +120,7 @@ export class RunningExchange implements Dispatcher.DispatchHandler, ConnectionTa
     }
     this.#controller = controller;
     this.#phase = 'first-byte';
+    this.#sentAt = this.#clock.monotonicMs();
     this.#boundFirstByte();
     if (this.#client !== undefined) this.#connection = this.#pool.useConnection(this.#client);
   }
@@ -129,6 +133,7 @@ export class RunningExchange implements Dispatcher.DispatchHandler, ConnectionTa
     // Informational replies (102, 103) come before the real one. undici refuses an unasked 100 itself.
     if (this.#settled || status < 200) return;
     this.#phase = 'body';
+    this.#repliedAt = this.#clock.monotonicMs();
     this.#cancelFirstByte?.();
     this.#status = status;
     this.#headers = joinHeaders(headers);
@@ -202,7 +207,7 @@ export class RunningExchange implements Dispatcher.DispatchHandler, ConnectionTa
       headers: this.#headers,
       body,
       ...(truncated && { truncated }),
-      durationMs: this.#elapsedMs(),
+      ...this.#times(),
       tries: this.#tries,
       ...(this.#connection !== undefined && { connection: this.#connection }),
     });
@@ -250,7 +255,7 @@ export class RunningExchange implements Dispatcher.DispatchHandler, ConnectionTa
       failure,
       phase: this.#phase,
       detail,
-      durationMs: this.#elapsedMs(),
+      ...this.#times(),
       tries: this.#tries,
       ...(boundMs !== undefined && { boundMs }),
       ...(failure === 'timeout' && this.#isQueued && { queued: true }),
@@ -299,6 +304,19 @@ export class RunningExchange implements Dispatcher.DispatchHandler, ConnectionTa
     if (client === undefined) return;
     if (this.#clientIsSpent) this.#pool.discard(client);
     else this.#pool.release(client);
+  }
+
+  #times(): { readonly durationMs: number; readonly times: ExchangeTimes } {
+    const endedAt = this.#clock.monotonicMs();
+    const [sentAt, repliedAt] = [this.#sentAt, this.#repliedAt];
+    return {
+      durationMs: endedAt - this.#startedAt,
+      times: {
+        connectMs: (sentAt ?? endedAt) - this.#startedAt,
+        ...(sentAt !== undefined && { firstByteMs: (repliedAt ?? endedAt) - sentAt }),
+        ...(repliedAt !== undefined && { bodyMs: endedAt - repliedAt }),
+      },
+    };
   }
 
   #elapsedMs(): number {

@@ -60,7 +60,7 @@ export interface RestWrite {
   readonly auth: RequestAuth | undefined;
   readonly context: object | undefined;
   /** Names the object of an update; null for a create. */
-  readonly query: object | null | undefined;
+  readonly query: { readonly objectId?: unknown } | null | undefined;
   /** The change, as REST with `__op`s. */
   readonly data: Readonly<Record<string, unknown>>;
   readonly response?: { readonly response?: object; readonly status?: number };
@@ -185,8 +185,16 @@ export interface HooksController {
   deleteTrigger(className: unknown, triggerName: unknown): Promise<unknown>;
 }
 
-/** lib/rest.js: where every delete by a client passes. */
+/** lib/rest.js: where every update and delete by a client passes. */
 export interface RestModule {
+  update: (
+    config: ParseServerConfig,
+    auth: RequestAuth,
+    className: string,
+    restWhere: { readonly objectId?: unknown },
+    restObject: object,
+    context?: object,
+  ) => Promise<unknown>;
   del: (
     config: ParseServerConfig,
     auth: RequestAuth,
@@ -270,7 +278,8 @@ export function loadInternals(): ParseInternals {
   )
     throw moved('RestWrite.runAfterSaveTrigger');
   const rest = attempt('parse-server/lib/rest', () => fromServer('./rest') as RestModule);
-  if (typeof rest.del !== 'function') throw moved('rest.del');
+  if (typeof rest.del !== 'function' || typeof rest.update !== 'function')
+    throw moved('rest.del or rest.update');
   const RestQuery = attempt('parse-server/lib/RestQuery', () => fromServer('./RestQuery') as RestQueryModule);
   const Auth = attempt(
     'parse-server/lib/Auth',

@@ -2,7 +2,6 @@
 // Parse Server sees one stable dispatcher per seat, so hooks come and go without touching cloud code or validators.
 import { withoutWarnings, type CloudHandler, type ParseRequest, type TriggersModule } from './internals';
 import { TriggerInterceptor, type Registrar } from './trigger-interceptor';
-import { originalReader } from './write-interceptor';
 import { hookKey, type RowName } from '../hooks/hook';
 
 /** Runs what stands on a seat. `cloud` is the application's own handler, if it has one. */
@@ -169,9 +168,7 @@ export class TriggerSeats implements Registrar {
       target.kind === 'function'
         ? this.#triggers.getFunction(target.functionName, this.#applicationId)
         : this.#triggers.getTrigger(target.className, target.triggerName, this.#applicationId);
-    return typeof handler === 'function' && handler !== originalReader
-      ? (handler as CloudHandler)
-      : undefined;
+    return typeof handler === 'function' ? (handler as CloudHandler) : undefined;
   }
 
   #sit(seat: Seat): void {
