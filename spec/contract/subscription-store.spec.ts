@@ -278,6 +278,22 @@ describeOnEachDatabase('a SubscriptionStore in a database', database => {
       expect(a.registry.endpoints.paused()).toEqual([]);
     });
 
+    it('shows what another node has counted, without a change of the version', async () => {
+      const [a, b] = [openNode(), openNode()];
+      const { view } = await a.registry.create(fields('orders'));
+      await b.registry.refresh();
+      const failures = { count: 2, firstAt: 100, lastAt: 200, error: 'timeout' };
+      await stores.store.recordHealth(view.objectId, { successAt: undefined, failures });
+      stores.clock.advance(1000);
+      await b.registry.refresh();
+      await b.registry.refreshHealth();
+      expect(b.registry.find(view.objectId)?.health).toMatchObject({
+        state: 'failing',
+        consecutiveFailures: 2,
+        lastError: 'timeout',
+      });
+    });
+
     it('lists garbage as broken, and takes no notice of it elsewhere', async () => {
       const node = openNode();
       await node.registry.create(fields('orders'));

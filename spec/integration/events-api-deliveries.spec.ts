@@ -318,6 +318,10 @@ describe('the statistics', () => {
           succeeded: 2,
           failed: 1,
           byStatusClass: { '2xx': 2, none: 1 },
+          latencyByStatusClass: {
+            '2xx': { averageMs: expect.any(Number), maxMs: expect.any(Number) },
+            none: { averageMs: expect.any(Number), maxMs: expect.any(Number) },
+          },
           averageDurationMs: 32.5 / 3,
           maxDurationMs: 12.5,
         },

@@ -1,4 +1,6 @@
 // GET /webhooks/openapi.json, held against the server: every route is in it, and every answer is what it says.
+import { WebhookError } from '../../src/errors';
+import { MemoryDeliveryStore } from '../../src/events/memory-delivery-store';
 import { subscriptionObjectId } from '../../src/events/subscription-record';
 import { describeOnEachDatabase } from '../support/databases';
 import {
@@ -170,6 +172,36 @@ describe('the OpenAPI document', () => {
     expect(findRequestErrors(document, operation, body).length === 0).toBe(status < 300);
   });
 
+  it('says where a body must be given', () => {
+    const required = (path: string): boolean | undefined => document.paths[path]?.post?.requestBody?.required;
+    for (const path of ['events', 'subscriptions', 'keys/rotate'])
+      expect([path, required(`/webhooks/${path}`)]).toEqual([path, true]);
+    expect(required(`${subscription}/secret/rotate`)).toBe(false);
+  });
+
+  it('says what is answered while the store is away, and when something breaks', async () => {
+    const failing = new MemoryDeliveryStore();
+    const away = await startEventsApi(failing);
+    try {
+      for (const [error, status, body] of [
+        [new Error('connect ECONNREFUSED canary:5432'), 503, { code: 124, error: /try again/ }],
+        [new WebhookError('STORE_BUSY', 'busy'), 503, { code: 124, error: /busy/ }],
+        [new TypeError('canary'), 500, { code: 141, error: /internal error/ }],
+      ] as const) {
+        failing.list = () => Promise.reject(error);
+        const answer = await away.call('GET', '/webhooks/deliveries');
+        expect(answer).toMatchObject({
+          status,
+          body: { code: body.code, error: expect.stringMatching(body.error) },
+        });
+        expect(JSON.stringify(answer.body)).not.toContain('canary');
+        expect(findAnswerErrors(document, 'get /webhooks/deliveries', answer)).toEqual([]);
+      }
+    } finally {
+      await away.stop();
+    }
+  });
+
   it('says what other keys than the master key are answered', async () => {
     for (const [key, method, path] of [
       ['none', 'GET', '/webhooks/openapi.json'],
@@ -202,6 +234,18 @@ describeOnEachDatabase('the OpenAPI document of a running server', database => {
         const path = operation.replace('get ', '').replace('{functionName}', 'f');
         const answer = await parse.master('GET', path);
         expect(findAnswerErrors(document, operation, answer)).toEqual([]);
+      }
+      // Five webhooks led here, and the header that says so came with the master key.
+      for (const [depth, status] of [
+        ['5', 400],
+        ['4', 201],
+      ] as const) {
+        const answer = await parse.master('POST', '/webhooks/events', {
+          body: { type: 'custom.a', data: {} },
+          headers: { 'X-Parse-Webhook-Depth': depth },
+        });
+        expect([answer.status, answer.body]).toEqual([status, answer.body]);
+        expect(findAnswerErrors(document, 'post /webhooks/events', answer)).toEqual([]);
       }
       await parse.registerHook({ functionName: 'g', url });
       // SDKs have numbers in the body where a query has text.

@@ -29,6 +29,8 @@ export interface NodeOptions<Store extends SubscriptionStore> {
   /** In place of those of the two above: for storage that a real server has sealed in. */
   readonly boxes?: SecretBoxes;
   readonly whyUnreachable?: (url: string) => string | undefined;
+  /** Default notes the endpoint only. */
+  readonly cancelDeliveries?: () => Promise<void>;
   readonly senderOf?: (subscription: InstalledSubscription) => EndpointSender;
 }
 
@@ -58,7 +60,10 @@ export function openSubscriptionNode<Store extends SubscriptionStore>(
       (() => {
         throw new Error('nothing is sent here');
       }),
-    cancelDeliveries: async endpoint => cancelled.push(endpoint),
+    cancelDeliveries: async endpoint => {
+      cancelled.push(endpoint);
+      await options.cancelDeliveries?.();
+    },
   });
   const matcher = new CompiledMatcher({ registry, clock, logger });
   return { clock, store, registry, matcher, lines, cancelled };

@@ -313,6 +313,25 @@ describe('a dispatcher', () => {
     await stop();
   });
 
+  it('does not make a new address wait for what the former one asked for', async () => {
+    const { endpoints, take, advance, requests, answerWith, dispatcher, stop } = await open({
+      holdMs: 10_000,
+    });
+    endpoints.set('moved', { concurrency: 1 });
+    answerWith(() => ({ ...ok, status: 410 }));
+    await take(newDeliveries(1, 'moved'));
+    await advance(100, 5);
+    expect(dispatcher.hasRoom('moved')).toBe(false);
+    answerWith(() => ok);
+    endpoints.set('moved', { url: 'http://127.0.0.1:10/' });
+    expect(dispatcher.hasRoom('moved')).toBe(true);
+    const before = requests.length;
+    await take(newDeliveries(1, 'moved'));
+    await advance(100, 5);
+    expect(requests.length).toBeGreaterThan(before);
+    await stop();
+  });
+
   it('sends one probe at a time while a breaker is open', async () => {
     const { endpoints, take, advance, requests, answerWith, stop } = await open({
       breaker: { failuresToOpen: 3, failurePercent: 0, openMs: 1000 },

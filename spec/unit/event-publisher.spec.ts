@@ -24,9 +24,16 @@ async function open(count = 2) {
     },
   };
   const keys = new MemoryEventKeyStore();
+  const context = { depth: 1 };
   const publisherOn = (): EventPublisher =>
-    new EventPublisher({ matcher: node.matcher, intake, keys, clock: node.clock });
-  return { ...node, publisher: publisherOn(), publisherOn, kept, fault, keys };
+    new EventPublisher({
+      matcher: node.matcher,
+      intake,
+      keys,
+      clock: node.clock,
+      currentDepth: () => context.depth,
+    });
+  return { ...node, publisher: publisherOn(), publisherOn, kept, fault, keys, context };
 }
 
 describe('a published event', () => {
@@ -39,6 +46,19 @@ describe('a published event', () => {
       repeated: false,
     });
     expect([...kept.values()].map(({ body }) => JSON.parse(body).data)).toEqual([{ total: 5 }, { total: 5 }]);
+  });
+
+  it('goes out as deep as the webhooks that led to it, and no deeper than five', async () => {
+    const { publisher, kept, context } = await open();
+    context.depth = 5;
+    await publisher.publish(type, {}, { idempotencyKey });
+    expect([...kept.values()].map(({ depth }) => depth)).toEqual([5, 5]);
+    context.depth = 6;
+    await expect(publisher.publish(type, {}, { idempotencyKey: 'another' })).rejects.toMatchObject({
+      code: 'INVALID_EVENT',
+      message: expect.stringContaining('6 deep'),
+    });
+    expect(kept.size).toBe(2);
   });
 
   it('may interest nobody', async () => {
@@ -145,5 +165,6 @@ describe('a published event', () => {
     expect(kept.size).toBe(5);
     expect(new Set(answers.map(({ eventId }) => eventId)).size).toBe(1);
     expect(answers.map(({ deliveries }) => deliveries)).toEqual([5, 5, 5, 5, 5]);
+    expect(answers.filter(({ repeated }) => !repeated)).toHaveLength(1);
   });
 });

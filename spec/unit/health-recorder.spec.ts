@@ -47,24 +47,25 @@ async function open(options: Partial<HealthRecorderOptions> = {}) {
       type = 'object.create',
       status,
       state = 'pending',
+      endpoint = registry.endpoints.find(key) ?? {
+        key,
+        label: key,
+        url,
+        isPaused: false,
+        timeoutMs: 1,
+        concurrency: 1,
+        retry: { scheduleMs: [], jitter: 0 },
+        sender: () => {
+          throw new Error('nothing is sent here');
+        },
+      },
     }: {
+      endpoint?: Endpoint;
       type?: string;
       status?: number;
       state?: AttemptEnded['state'];
     } = {},
   ): void => {
-    const endpoint: Endpoint = registry.endpoints.find(key) ?? {
-      key,
-      label: key,
-      url,
-      isPaused: false,
-      timeoutMs: 1,
-      concurrency: 1,
-      retry: { scheduleMs: [], jitter: 0 },
-      sender: () => {
-        throw new Error('nothing is sent here');
-      },
-    };
     recorder.attemptEnded({
       endpoint,
       outcome,
@@ -101,6 +102,11 @@ async function open(options: Partial<HealthRecorderOptions> = {}) {
       },
     });
   };
+  /** The end of an attempt that begins now and ends when it is called. */
+  const begin = (how: { status: number }): ((outcome: AttemptOutcome) => void) => {
+    const endpoint = registry.endpoints.find(`subscription/${orders}`);
+    return outcome => attempt(`subscription/${orders}`, outcome, { ...how, ...(endpoint && { endpoint }) });
+  };
   const health = (objectId = orders) => registry.find(objectId)?.health;
   /** One failed attempt, written and judged. */
   const fail = async (objectId = orders, how = {}): Promise<void> => {
@@ -118,6 +124,7 @@ async function open(options: Partial<HealthRecorderOptions> = {}) {
     told,
     tellings,
     attempt,
+    begin,
     fail,
     health,
     ofHooks,
@@ -245,6 +252,31 @@ describe('the health of a subscription', () => {
     await recorder.stop();
     expect(health()).toMatchObject({ state: 'paused', pauseReason });
     expect(tellings()).toEqual(['subscription.paused']);
+  });
+
+  it.each([
+    [410, true],
+    [200, true],
+    [500, false],
+  ])('takes no notice of a late %i of the address of before', async (status, pauses) => {
+    const { begin, recorder, health, orders, registry, tellings, store } = await open({
+      pauseAfterFailures: 1,
+    });
+    const end = begin({ status });
+    await registry.update(orders, { url: 'https://example.com/new' });
+    end({ ...failure, pauses });
+    await recorder.stop();
+    expect(health()).toMatchObject({ state: 'healthy', consecutiveFailures: 0 });
+    expect(store.writes).toBe(0);
+    expect(tellings()).toEqual([]);
+  });
+
+  it('tells of a pause by active false', async () => {
+    const { registry, orders, operational, tellings, told } = await open();
+    await registry.update(orders, { active: false });
+    await operational.drained();
+    expect(tellings()).toEqual(['subscription.paused']);
+    expect(JSON.parse(told[0]?.body ?? '')).toMatchObject({ data: { reason: 'operator' } });
   });
 
   it('is clear after a resume', async () => {

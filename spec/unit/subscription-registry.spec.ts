@@ -1,11 +1,16 @@
 // The subscriptions in force: what changes make of storage, what is shown, and what is not worked out again.
 import { generateSecret } from '../../src/shared/secret-format';
 import { systemClock } from '../../src/shared/clock';
+import { ManualClock } from '../support/manual-clock';
+import { MemoryHookStore } from '../support/memory-hook-store';
 import { openMemoryNode } from '../support/subscription-node';
 
 const fields = { name: 'orders', url: 'https://example.com/events', events: ['object.*'] };
-const create = async (more: Record<string, unknown> = {}) => {
-  const node = openMemoryNode();
+const create = async (
+  more: Record<string, unknown> = {},
+  options: Parameters<typeof openMemoryNode>[0] = {},
+) => {
+  const node = openMemoryNode(options);
   const { view, secret } = await node.registry.create({ ...fields, ...more });
   return { ...node, id: view.objectId, view, secret };
 };
@@ -105,7 +110,10 @@ describe('a registry of subscriptions', () => {
     expect(await registry.pause(id, 'operator')).toMatchObject(paused);
     expect(await registry.pause(id, 'operator')).toMatchObject(paused);
     expect(await registry.resume(id)).toMatchObject(awake);
-    expect(told).toEqual(['orders operator']);
+    expect(told).toEqual(['orders operator', 'orders operator']);
+    await registry.update(id, { active: false, description: 'paused' });
+    await registry.update(id, { active: false });
+    expect(told).toHaveLength(3);
   });
 
   it('does not resume what failed because another field is changed', async () => {
@@ -138,12 +146,68 @@ describe('a registry of subscriptions', () => {
     expect(first?.timeoutMs).toBe(15_000);
   });
 
+  it('cancels the deliveries of one that is removed before one of its name can be made', async () => {
+    const steps: string[] = [];
+    let isCancelled = (): void => undefined;
+    const cancelling = new Promise<void>(resolve => (isCancelled = resolve));
+    const { registry, id } = await create(
+      {},
+      {
+        cancelDeliveries: async () => {
+          await cancelling;
+          steps.push('cancelled');
+        },
+      },
+    );
+    const removed = registry.remove(id);
+    const created = registry.create(fields).then(() => steps.push('created'));
+    await new Promise(setImmediate);
+    isCancelled();
+    await Promise.all([removed, created]);
+    expect(steps).toEqual(['cancelled', 'created']);
+    expect(registry.find(id)).toBeDefined();
+  });
+
   it('cancels the deliveries of one that is removed', async () => {
     const { registry, cancelled, id } = await create();
     await registry.remove(id);
     expect(cancelled).toEqual([`subscription/${id}`]);
     expect(registry.endpoints.find(`subscription/${id}`)).toBeUndefined();
     await expect(registry.remove(id)).rejects.toMatchObject({ code: 'SUBSCRIPTION_NOT_FOUND' });
+  });
+
+  it('shows what another node has counted, with one look a second', async () => {
+    const lock = new MemoryHookStore(new ManualClock());
+    const { registry, store, clock, id } = await create({}, { lock });
+    const other = openMemoryNode({ store, clock, lock });
+    await other.registry.reload();
+    const failures = { count: 3, firstAt: 5, lastAt: 6, error: 'timeout' };
+    await store.recordHealth(id, { successAt: undefined, failures });
+    const seen = { state: 'failing', consecutiveFailures: 3, lastError: 'timeout' };
+    clock.advance(1000);
+    await registry.refresh();
+    const { reads } = store;
+    await Promise.all([other.registry.refreshHealth(), other.registry.refreshHealth()]);
+    await other.registry.refreshHealth();
+    expect(other.registry.find(id)?.health).toMatchObject(seen);
+    expect(store.reads).toBe(reads + 1);
+    await store.recordHealth(id, { successAt: 7, failures: undefined });
+    await other.registry.refreshHealth(id);
+    expect(other.registry.find(id)?.health).toMatchObject({ state: 'healthy', lastSuccessAt: 7 });
+    expect(store.reads).toBe(reads + 1);
+  });
+
+  it('is paused by what a receiver asks for at its present address only', async () => {
+    const { registry, store, clock, id } = await create();
+    const url = 'https://example.com/new';
+    const other = openMemoryNode({ store, clock });
+    await other.registry.reload();
+    await registry.update(id, { url });
+    const told: string[] = [];
+    other.registry.onPaused(({ reason }) => told.push(reason));
+    expect((await other.registry.pause(id, 'gone', fields.url)).health.state).toBe('healthy');
+    expect((await other.registry.pause(id, 'gone', url)).health.state).toBe('paused');
+    expect(told).toEqual(['gone']);
   });
 
   it('reads again only when the version differs', async () => {

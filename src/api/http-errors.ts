@@ -77,24 +77,22 @@ function asWebhookError(error: DeliveryStoreError): Error {
 
 /**
  * The end of a router: nothing of the error gets out, and no page of express's. The log gets what it is and where it was
- * thrown. What is no mistake of ours is taken for a database that is away: 503, which clients try again.
+ * thrown, or what the database said. What is no mistake of ours is taken for a database that is away: 503, which clients try again.
  */
 export function createInternalErrorAnswer(logger: Logger, router: string): ErrorRequestHandler {
   return (error: unknown, request, response, next) => {
     logger.error(
-      `webhooks: ${request.method} ${describe(request.path)} of the ${router} failed: ${describeError(error)}`,
+      `webhooks: ${request.method} ${describe(request.path)} of the ${router} failed: ${isMistake(error) ? describeError(error) : String(error)}`,
     );
     // Express then closes the connection: half an answer must not look whole.
     if (response.headersSent) next(error);
     else if (isMistake(error))
       response.status(500).json({ code: parseCodes.scriptFailed, error: 'internal error' });
     else
-      response
-        .status(503)
-        .json({
-          code: parseCodes.timeout,
-          error: 'the database does not answer as it should; try again later',
-        });
+      response.status(503).json({
+        code: parseCodes.timeout,
+        error: 'the database does not answer as it should; try again later',
+      });
   };
 }
 

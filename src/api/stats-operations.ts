@@ -52,6 +52,12 @@ export const getStats = {
                 byStatusClass: z
                   .record(z.string(), counts)
                   .meta({ description: '`2xx` and so on; `none`: no reply came, a network failure.' }),
+                latencyByStatusClass: z
+                  .record(
+                    z.string(),
+                    z.strictObject({ averageMs: z.number().min(0), maxMs: z.number().min(0) }),
+                  )
+                  .meta({ description: 'Of whole attempts, under the same names.' }),
                 averageDurationMs: z.number().min(0),
                 maxDurationMs: z.number().min(0),
               })

@@ -44,13 +44,18 @@ function assertRange(since: number, until: number, bucketMs: number): void {
 }
 
 function showBucket({ start, totalDurationMs, ...bucket }: StatsBucket): JsonObject {
-  const { attempts, succeeded, failed, byStatusClass, maxDurationMs } = bucket;
+  const { attempts, succeeded, failed, byStatusClass, durations, maxDurationMs } = bucket;
+  const latencies = Object.entries(durations).map(([statusClass, { totalMs, maxMs }]) => [
+    statusClass,
+    { averageMs: totalMs / (byStatusClass[statusClass] ?? 1), maxMs },
+  ]);
   return {
     start: toIso(start),
     attempts,
     succeeded,
     failed,
     byStatusClass,
+    latencyByStatusClass: Object.fromEntries(latencies) as JsonObject,
     averageDurationMs: attempts === 0 ? 0 : totalDurationMs / attempts,
     maxDurationMs,
   };

@@ -73,6 +73,12 @@ export interface StatsRequest {
   readonly endpoint?: EndpointKey;
 }
 
+/** How long attempts took, in milliseconds. */
+export interface DurationSum {
+  readonly totalMs: number;
+  readonly maxMs: number;
+}
+
 /** Counts of attempts that started in a bucket. Network failures are in `failed` and have no status class. */
 export interface StatsBucket {
   readonly start: number;
@@ -81,6 +87,8 @@ export interface StatsBucket {
   readonly failed: number;
   /** By first digit of the status: `1xx` … `5xx`, and `none` for attempts without a reply. Only classes that occur. */
   readonly byStatusClass: Readonly<Record<string, number>>;
+  /** Under the same names. */
+  readonly durations: Readonly<Record<string, DurationSum>>;
   readonly totalDurationMs: number;
   readonly maxDurationMs: number;
 }

@@ -18,18 +18,26 @@ export function sumStatsBuckets(groups: readonly AttemptGroup[]): readonly Stats
   const buckets = new Map<number, StatsBucket>();
   for (const group of groups) {
     const bucket = buckets.get(group.start) ?? emptyBucket(group.start);
+    const { attempts, totalDurationMs, maxDurationMs } = group;
     const statusClass = group.statusDigit === undefined ? 'none' : `${group.statusDigit}xx`;
     buckets.set(group.start, {
       start: group.start,
-      attempts: bucket.attempts + group.attempts,
-      succeeded: bucket.succeeded + (group.succeeded ? group.attempts : 0),
-      failed: bucket.failed + (group.succeeded ? 0 : group.attempts),
+      attempts: bucket.attempts + attempts,
+      succeeded: bucket.succeeded + (group.succeeded ? attempts : 0),
+      failed: bucket.failed + (group.succeeded ? 0 : attempts),
       byStatusClass: {
         ...bucket.byStatusClass,
-        [statusClass]: (bucket.byStatusClass[statusClass] ?? 0) + group.attempts,
+        [statusClass]: (bucket.byStatusClass[statusClass] ?? 0) + attempts,
       },
-      totalDurationMs: bucket.totalDurationMs + group.totalDurationMs,
-      maxDurationMs: Math.max(bucket.maxDurationMs, group.maxDurationMs),
+      durations: {
+        ...bucket.durations,
+        [statusClass]: {
+          totalMs: (bucket.durations[statusClass]?.totalMs ?? 0) + totalDurationMs,
+          maxMs: Math.max(bucket.durations[statusClass]?.maxMs ?? 0, maxDurationMs),
+        },
+      },
+      totalDurationMs: bucket.totalDurationMs + totalDurationMs,
+      maxDurationMs: Math.max(bucket.maxDurationMs, maxDurationMs),
     });
   }
   return [...buckets.values()].sort((a, b) => a.start - b.start);
@@ -42,6 +50,7 @@ function emptyBucket(start: number): StatsBucket {
     succeeded: 0,
     failed: 0,
     byStatusClass: {},
+    durations: {},
     totalDurationMs: 0,
     maxDurationMs: 0,
   };
