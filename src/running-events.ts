@@ -21,7 +21,7 @@ import { openDeliveryStore, type ServerDatabase } from './events/open-delivery-s
 import { OperationalEvents } from './events/operational-events';
 import { Outbox } from './events/outbox';
 import { Retention } from './events/retention';
-import { within } from './events/store-retries';
+import { messageOf, within } from './events/store-retries';
 import { CompiledMatcher } from './events/subscription-matcher';
 import { SubscriptionRegistry } from './events/subscription-registry';
 import type { SubscriptionHealth } from './events/subscriptions';
@@ -42,6 +42,8 @@ import type { Logger } from './shared/logger';
 
 /** Clocks of nodes differ by less than this, in milliseconds. */
 const maxLeaseMarginMs = 10_000;
+/** For the end of everything but attempts, in milliseconds. */
+const closeGraceMs = 8000;
 
 /** Metrics wait so long for the health of subscriptions, in milliseconds. */
 const metricsHealthMs = 1000;
@@ -257,16 +259,28 @@ export class RunningEvents {
     };
   }
 
-  /** Waits at most `drainTimeoutMs` for attempts under way; what is left waits in the store. */
+  /**
+   * Waits at most `drainTimeoutMs` for attempts under way; what is left waits in the store. Never fails, and takes at
+   * most 8 s more, however dead the databases are: what is given up is logged.
+   */
   async close(drainTimeoutMs: number): Promise<void> {
-    await this.#retention.stop();
-    await this.#consumer?.close();
-    await this.intake.stop(drainTimeoutMs);
-    await this.#producer?.close();
-    await this.#dispatcher.stop(drainTimeoutMs);
-    await this.#recorder.stop();
-    await this.#operational.drained();
-    await this.#store.close();
+    const { clock, logger } = this.#parts;
+    const drainEndsAt = clock.monotonicMs() + drainTimeoutMs;
+    const leftMs = (extraMs: number): number => Math.max(0, drainEndsAt + extraMs - clock.monotonicMs());
+    const end = (what: string, ending: Promise<unknown> | undefined): Promise<void> =>
+      within(clock, leftMs(closeGraceMs), ending ?? Promise.resolve()).then(
+        () => undefined,
+        (error: unknown) => logger.warn(`webhooks stop: gave up ${what}: ${messageOf(error)}`),
+      );
+    const retentionEnded = end('the purge under way', this.#retention.stop());
+    await end('the consumer of the queue', this.#consumer?.close());
+    await end('what is being written', this.intake.stop(leftMs(0)));
+    await end('the producer of the queue', this.#producer?.close());
+    await end('attempts under way', this.#dispatcher.stop(leftMs(0)));
+    await end('the health of subscriptions', this.#recorder.stop());
+    await end('operational events', this.#operational.drained());
+    await retentionEnded;
+    await end('the connections to the deliveries', this.#store.close());
   }
 
   /** Never fails: what is known is shown while the database is away. */

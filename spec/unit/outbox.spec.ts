@@ -141,6 +141,35 @@ describe('an outbox', () => {
     expect(logger.matching(/^info/)).toEqual([expect.stringMatching(/2 that waited.*3 were lost/)]);
   });
 
+  it('counts a delivery once that it keeps already', async () => {
+    const { outbox, store } = open({ spool: { maxRows: 2, maxBodyLength: 100 } });
+    store.failure = new Error('down');
+    const delivery = newDelivery('roomy', { body: 'x'.repeat(60) });
+    await outbox.add([delivery]);
+    await outbox.add([delivery]);
+    await outbox.add([newDelivery('roomy', { body: 'x'.repeat(40) })]);
+    expect(outbox.spooled).toBe(2);
+  });
+
+  it('writes what comes after inserts that hang for ever, when the store works again', async () => {
+    const { outbox, store, advance } = open({ insertTimeoutMs: 5000 });
+    store.hangs = true;
+    const hanging = [outbox.add([newDelivery('roomy')])];
+    await advance(2);
+    hanging.push(outbox.add([newDelivery('roomy')]));
+    await advance(2);
+    await advance(5000);
+    await Promise.all(hanging);
+    expect(outbox.spooled).toBe(2);
+    store.hangs = false;
+    await advance(20_000);
+    expect(outbox.spooled).toBe(0);
+    const late = newDelivery('roomy');
+    await outbox.add([late]);
+    expect(outbox.spooled).toBe(0);
+    expect(await store.get(late.id)).toBeDefined();
+  });
+
   it('does not wait for an insert that hangs, and writes no second row when it succeeds late', async () => {
     const { outbox, store, accepted, advance } = open({ insertTimeoutMs: 5000 });
     store.hangs = true;

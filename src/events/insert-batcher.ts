@@ -14,6 +14,11 @@ export interface InsertBatcherOptions {
   readonly maxDelayMs: number;
   /** Inserts under way at once. Default 2. */
   readonly maxInFlight: number;
+  /**
+   * An insert without an answer for so long no longer counts as under way, in milliseconds: on a dead connection it
+   * would keep all others back. Default 5000.
+   */
+  readonly hangingAfterMs: number;
   /** Deliveries that may wait; beyond it `add` fails as `full`. Default 20000. */
   readonly maxWaitingRows: number;
   /** UTF-16 units of bodies that may wait. Default 64 Mi. */
@@ -25,6 +30,7 @@ export const insertBatcherDefaults: InsertBatcherOptions = {
   maxBodyLength: 4 * 1024 * 1024,
   maxDelayMs: 2,
   maxInFlight: 2,
+  hangingAfterMs: 5000,
   maxWaitingRows: 20_000,
   maxWaitingBodyLength: 64 * 1024 * 1024,
 };
@@ -55,7 +61,8 @@ export class InsertBatcher {
   readonly #waiting: Member[] = [];
   #waitingRows = 0;
   #waitingBodyLength = 0;
-  #inFlight = 0;
+  /** When each insert that has not ended was started, on the monotonic clock. */
+  readonly #underWay = new Set<{ readonly startedAt: number }>();
   #startIsQueued = false;
   #cancelTimer: (() => void) | undefined;
 
@@ -95,8 +102,9 @@ export class InsertBatcher {
   }
 
   #wake(): void {
-    if (this.#waiting.length === 0 || this.#inFlight >= this.#options.maxInFlight) return;
-    if (this.#inFlight === 0 || this.#isBatchFull()) {
+    const inFlight = this.#countInFlight();
+    if (this.#waiting.length === 0 || inFlight >= this.#options.maxInFlight) return;
+    if (inFlight === 0 || this.#isBatchFull()) {
       this.#queueStart();
       return;
     }
@@ -104,6 +112,14 @@ export class InsertBatcher {
       this.#cancelTimer = undefined;
       this.#start();
     });
+  }
+
+  /** Without those that hang. */
+  #countInFlight(): number {
+    const hangingSince = this.#parts.clock.monotonicMs() - this.#options.hangingAfterMs;
+    let count = 0;
+    for (const { startedAt } of this.#underWay) if (startedAt > hangingSince) count += 1;
+    return count;
   }
 
   #isBatchFull(): boolean {
@@ -123,13 +139,14 @@ export class InsertBatcher {
   }
 
   #start(): void {
-    if (this.#waiting.length === 0 || this.#inFlight >= this.#options.maxInFlight) return;
+    if (this.#waiting.length === 0 || this.#countInFlight() >= this.#options.maxInFlight) return;
     this.#cancelTimer?.();
     this.#cancelTimer = undefined;
     const batch = this.#takeBatch();
-    this.#inFlight++;
+    const insert = { startedAt: this.#parts.clock.monotonicMs() };
+    this.#underWay.add(insert);
     void this.#insert(batch).finally(() => {
-      this.#inFlight--;
+      this.#underWay.delete(insert);
       this.#wake();
     });
     // The rest may fill another batch.

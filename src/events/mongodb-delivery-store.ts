@@ -4,6 +4,7 @@ import {
   MongoClient,
   type AnyBulkWriteOperation,
   type Collection,
+  type CollectionOptions,
   type Db,
   type MongoClientOptions,
 } from 'mongodb';
@@ -40,6 +41,7 @@ import { compareByTime, compareForClaim, findCandidates, findNextDue, readLanes 
 import { cancelOnMongodb, expungeOnMongodb, purgeOnMongodb, replayOnMongodb } from './mongodb-upkeep';
 import { hasChangeStreams, watchInserts } from './mongodb-watcher';
 import { sumStatsBuckets } from './stats-buckets';
+import { closeInTime } from './store-retries';
 
 export interface MongodbDeliveryStoreParts {
   /** An address with the name of the database, or a database of a client that the caller closes. */
@@ -59,6 +61,11 @@ const collectionName = '_webhook_delivery';
 /** A document may have 16 MiB; beside the body it holds the attempts with the heads of their replies. */
 const maxBodyBytes = 12 * 1024 * 1024;
 const duplicateKey = 11_000;
+/**
+ * Longest that one operation takes, in milliseconds; the driver then ends its connection, which may be dead. Shorter than
+ * the default lease. It holds for a database of the caller's client, too, which has no such limit of its own.
+ */
+const timeoutMS = 30_000;
 /** A claim that lost candidates to others looks again, at most so often. */
 const maxPasses = 5;
 
@@ -67,6 +74,8 @@ export class MongodbDeliveryStore implements DeliveryStore {
   readonly #client: MongoClient | undefined;
   readonly #database: Db;
   readonly #deliveries: Collection<DeliveryDocument>;
+  /** For what may take as long as it likes. */
+  readonly #unbounded: Collection<DeliveryDocument>;
   #closed: Promise<void> | undefined;
 
   constructor(parts: MongodbDeliveryStoreParts) {
@@ -80,16 +89,21 @@ export class MongodbDeliveryStore implements DeliveryStore {
       this.#database = connection;
     }
     // On the disks of most: what a client saw succeed must outlive the primary.
-    this.#deliveries = this.#database.collection<DeliveryDocument>(collectionName, {
+    const settings: CollectionOptions = {
       writeConcern: { w: 'majority', journal: true },
       readPreference: 'primary',
       ignoreUndefined: true,
+    };
+    this.#unbounded = this.#database.collection<DeliveryDocument>(collectionName, settings);
+    this.#deliveries = this.#database.collection<DeliveryDocument>(collectionName, {
+      ...settings,
+      timeoutMS,
     });
   }
 
   /** Making an index that is there already does nothing, so nodes may do it at once. */
   async migrate(): Promise<void> {
-    await this.#deliveries.createIndexes([
+    await this.#unbounded.createIndexes([
       {
         key: { 'queue.lane': 1, 'queue.at': 1, _id: 1 },
         name: 'pending',
@@ -320,11 +334,11 @@ export class MongodbDeliveryStore implements DeliveryStore {
 
   async listen(onWake: () => void): Promise<StopListening | undefined> {
     if (!(await hasChangeStreams(this.#database))) return undefined;
-    return watchInserts(this.#deliveries, this.#parts, onWake);
+    return watchInserts(this.#unbounded, this.#parts, onWake);
   }
 
   close(): Promise<void> {
-    this.#closed ??= this.#client?.close() ?? Promise.resolve();
+    this.#closed ??= this.#client ? closeInTime(this.#parts, this.#client.close()) : Promise.resolve();
     return this.#closed;
   }
 
@@ -364,7 +378,8 @@ export class MongodbDeliveryStore implements DeliveryStore {
       { _id: { $in: deliveries.map(({ id }) => id) } },
       { $set: { insert: call } },
     );
-    if (matchedCount === 0) throw new Error('deliveries were there already, and another insert took them back');
+    if (matchedCount === 0)
+      throw new Error('deliveries were there already, and another insert took them back');
   }
 
   async #undoInsert(deliveries: readonly NewDelivery[], call: string): Promise<void> {

@@ -54,8 +54,8 @@ export class Outbox implements DeliveryIntake {
     this.#parts = parts;
     this.#options = { ...outboxDefaults, ...parts.options };
     const { store, clock, logger, dispatcher } = parts;
-    const { batching, spool } = this.#options;
-    const common = { store, clock, ...(batching && { options: batching }) };
+    const { batching, spool, insertTimeoutMs } = this.#options;
+    const common = { store, clock, options: { hangingAfterMs: insertTimeoutMs, ...batching } };
     this.#leased = new InsertBatcher({ ...common, createLease: () => dispatcher?.createLease() });
     this.#unleased = new InsertBatcher({ ...common, createLease: () => undefined });
     this.#spool = new Spool({

@@ -41,6 +41,7 @@ import {
 } from './postgres-rows';
 import { cancelOnPostgres, expungeOnPostgres, purgeOnPostgres, replayOnPostgres } from './postgres-upkeep';
 import { sumStatsBuckets } from './stats-buckets';
+import { closeInTime } from './store-retries';
 
 export interface PostgresDeliveryStoreParts {
   /** An address, settings of a pool, or a pool that the caller closes. */
@@ -54,6 +55,8 @@ export interface PostgresDeliveryStoreParts {
 const poolDefaults: PoolConfig = {
   max: 10,
   connectionTimeoutMillis: 10_000,
+  // Ends the connection of a query that nobody answers; shorter than the default lease, longer than any query here.
+  query_timeout: 30_000,
   keepAlive: true,
   application_name: 'parse-server-webhooks',
 };
@@ -302,7 +305,7 @@ export class PostgresDeliveryStore implements DeliveryStore {
   }
 
   close(): Promise<void> {
-    this.#closed ??= this.#ownsPool ? this.#pool.end() : Promise.resolve();
+    this.#closed ??= this.#ownsPool ? closeInTime(this.#parts, this.#pool.end()) : Promise.resolve();
     return this.#closed;
   }
 

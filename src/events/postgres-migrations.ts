@@ -87,6 +87,15 @@ const migrations: readonly (readonly string[])[] = [
   [`ALTER TABLE ${deliveryTable} ADD COLUMN traceparent text COLLATE "C"`],
 ];
 
+/** An index on many rows takes long, and so does the wait for the node that makes it. In milliseconds. */
+const stepTimeoutMs = 60 * 60 * 1000;
+
+/** In place of the limit of the pool. The types of pg know this setting of clients only; its queries take it, too (8.23). */
+const unhurried = (text: string): { readonly text: string; readonly query_timeout: number } => ({
+  text,
+  query_timeout: stepTimeoutMs,
+});
+
 /**
  * Brings the tables up to date. Any number of nodes may call it at once: one does the work, the others wait. Looks
  * before it locks, so that an account without the right to create tables can start on a database that is up to date.
@@ -97,14 +106,14 @@ export async function migratePostgres(pool: Pool): Promise<void> {
   try {
     if ((await readVersion(client)) >= migrations.length) return;
     await client.query('BEGIN');
-    await client.query(`SELECT pg_advisory_xact_lock(${lockKey})`);
+    await client.query(unhurried(`SELECT pg_advisory_xact_lock(${lockKey})`));
     await client.query(
       `CREATE TABLE IF NOT EXISTS ${migrationTable} (version integer PRIMARY KEY, applied_at timestamptz NOT NULL)`,
     );
     const version = await readVersion(client);
     for (const [index, statements] of migrations.entries()) {
       if (index < version) continue;
-      for (const statement of statements) await client.query(statement);
+      for (const statement of statements) await client.query(unhurried(statement));
       await client.query(`INSERT INTO ${migrationTable} VALUES ($1, now())`, [index + 1]);
     }
     await client.query('COMMIT');

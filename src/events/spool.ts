@@ -54,6 +54,7 @@ export class Spool {
   #hanging = 0;
   #isDraining = false;
   #cancelWait: (() => void) | undefined;
+  #abandonTry: (() => void) | undefined;
   #idle: (() => void)[] = [];
   #closed = false;
 
@@ -115,6 +116,7 @@ export class Spool {
   close(): number {
     this.#closed = true;
     this.#cancelWait?.();
+    this.#abandonTry?.();
     for (const resolve of this.#idle.splice(0)) resolve();
     return this.#rows.size;
   }
@@ -180,7 +182,10 @@ export class Spool {
     if (this.#hanging >= maxHanging) throw new Error('earlier tries hang');
     this.#hanging += 1;
     const inserting = store.insert(batch, undefined).finally(() => (this.#hanging -= 1));
-    await within(clock, insertTimeoutMs, inserting);
+    const abandoned = new Promise<never>((_resolve, reject) => {
+      this.#abandonTry = () => reject(new Error('the spool is closed'));
+    });
+    await within(clock, insertTimeoutMs, Promise.race([inserting, abandoned]));
   }
 
   #tellWhenEmpty(): void {

@@ -86,6 +86,22 @@ export function within<Answer>(
   });
 }
 
+/** Longest that the end of a store's connections is waited for, in milliseconds. */
+const closeMs = 5000;
+
+/** Connections that are dead answer no farewell: what is left of them then is the operating system's. */
+export async function closeInTime(
+  { clock, logger }: { readonly clock: Clock; readonly logger: Logger },
+  closing: Promise<void>,
+): Promise<void> {
+  try {
+    await within(clock, closeMs, closing);
+  } catch (error) {
+    if (!(error instanceof StoreTimeout)) throw error;
+    logger.warn(`webhooks: connections to the deliveries did not end within ${closeMs} ms and are given up`);
+  }
+}
+
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : 'unknown error';
 }

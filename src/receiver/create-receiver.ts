@@ -4,7 +4,6 @@ import { isJsonObject, type JsonObject } from '../shared/json';
 import {
   readEventCall,
   readParseCall,
-  targetOf,
   type AfterFindCall,
   type EventCall,
   type FindCall,
@@ -23,6 +22,7 @@ import {
 } from './receive';
 import { failureReply, rejectionReply, send, successReply, type ReceiverReply } from './receiver-reply';
 import { RejectError } from './reject-error';
+import { targetOf } from './target';
 import type { WebhookHeaders } from './verify';
 
 type Handler<C, R> = (call: C) => R | Promise<R>;

@@ -1,6 +1,6 @@
 // Which calls a receiver takes: a signature says who called, and `v1a` of one server is the same key for all receivers.
 import { isJsonObject } from '../shared/json';
-import { targetOf } from './handler-calls';
+import { targetOf, type Target } from './target';
 import { VerificationError } from './verification-error';
 
 /** A function, a trigger of a class, or a type of events; `*` stands for all types of events. */
@@ -19,7 +19,7 @@ export function assertExpected(body: unknown, expected: readonly ExpectedTarget[
   );
 }
 
-function isSame(target: ReturnType<typeof targetOf>, expected: ExpectedTarget): boolean {
+function isSame(target: Target, expected: ExpectedTarget): boolean {
   if ('functionName' in expected)
     return target.kind === 'function' && target.functionName === expected.functionName;
   if ('type' in expected)
