@@ -1,5 +1,6 @@
 // Blocking hooks: the same save, delete and function call with no hook, the built-in webhooks and this package.
 import { cells, mainCell, smokeCells, type Cell } from './blocking-cells';
+import { isolationRatio, measureIsolation, type IsolationResult } from './blocking-isolation';
 import { measureLatencies, type LatencyResult } from './blocking-latency';
 import { measureBare, measureVariant, registerHooks, type Sample } from './blocking-round';
 import { medianOf } from './measure';
@@ -33,6 +34,8 @@ export async function runBlocking(scene: Scene): Promise<PartResult> {
     results.push(await runCell(scene, servers, cell));
   }
   const latencies = await measureLatencies(scene, servers);
+  const plugin = servers.find(({ variant }) => variant === 'plugin');
+  const isolation = plugin ? await measureIsolation(scene, plugin) : [];
   const profiled = chosen.find(({ name }) => name === mainCell) ?? chosen[0];
   const profileTables: Table[] = [];
   if (profiled && options.profile !== undefined) {
@@ -47,10 +50,16 @@ export async function runBlocking(scene: Scene): Promise<PartResult> {
   }
   return {
     part: 'blocking',
-    tables: [cpuTable(results), speedTable(results), latencyTable(latencies), ...profileTables],
-    targets: targetsOf(results, latencies),
+    tables: [
+      cpuTable(results),
+      speedTable(results),
+      latencyTable(latencies),
+      isolationTable(isolation),
+      ...profileTables,
+    ],
+    targets: [...targetsOf(results, latencies), isolationTarget(isolation)],
     skipped: scene.skipped,
-    samples: { cells: results, latencies },
+    samples: { cells: results, latencies, isolation },
   };
 }
 
@@ -143,6 +152,27 @@ function latencyTable(results: readonly LatencyResult[]): Table {
         'added p99': addedP99Ms,
       }),
     ),
+  };
+}
+
+function isolationTable(results: readonly IsolationResult[]): Table {
+  return {
+    title: 'latency of saves with a hook beside another hook, open loop, ms (medians)',
+    rows: results.map(({ neighbour, perSecond, p50Ms, p99Ms }) => ({
+      'the other receiver': neighbour === 'again' ? 'answers (once more)' : neighbour,
+      'saves/s': perSecond,
+      p50: p50Ms,
+      p99: p99Ms,
+    })),
+  };
+}
+
+function isolationTarget(results: readonly IsolationResult[]): Target {
+  return {
+    figure: 'p99 beside a receiver that hangs ÷ beside one that answers',
+    comparison: '<=',
+    target: 1.1,
+    found: isolationRatio(results),
   };
 }
 

@@ -1,7 +1,7 @@
 // The examples of docs/ and the server of docker/, each run as its user would: a real process, in a project whose
 // node_modules holds the built package, on a real database, answering a save through a webhook.
 import { execFile } from 'node:child_process';
-import { cp, mkdir, mkdtemp, readdir, rm, symlink } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -37,6 +37,8 @@ beforeAll(async () => {
   const modules = join(directory, 'node_modules');
   const own = join(modules, 'parse-server-webhooks');
   await mkdir(own, { recursive: true });
+  // Without one, Node takes the next in a folder above for this project's.
+  await writeFile(join(directory, 'package.json'), '{ "name": "an-app", "private": true }\n');
   for (const entry of await readdir(installed)) await symlink(join(installed, entry), join(modules, entry));
   await cp(join(projectDirectory, 'package.json'), join(own, 'package.json'));
   await promisify(execFile)(process.execPath, [
@@ -47,7 +49,7 @@ beforeAll(async () => {
     join(own, 'dist'),
   ]);
   await cp(join(projectDirectory, 'docs/examples'), directory, { recursive: true });
-  await cp(join(projectDirectory, 'docker/server.js'), join(directory, 'docker/server.js'));
+  await cp(join(projectDirectory, 'docker'), join(directory, 'docker'), { recursive: true });
 }, 120_000);
 
 afterAll(async () => {
