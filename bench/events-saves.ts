@@ -29,6 +29,10 @@ const manySubscriptions = 20;
 const warmUpSaves = 2000;
 
 export async function measureEventSaves(scene: Scene): Promise<SavesReport> {
+  const delays = (scene.options.smoke ? [0] : [0, 100, 1000]).filter(delayMs =>
+    scene.includes(`saves, endpoint takes ${delayMs} ms`),
+  );
+  if (delays.length === 0) return { tables: [], targets: [], samples: [] };
   const [none, builtIn, plugin] = await Promise.all([
     scene.startServer('none'),
     scene.startServer('built-in'),
@@ -36,11 +40,7 @@ export async function measureEventSaves(scene: Scene): Promise<SavesReport> {
   ]);
   const servers = { none, builtIn, plugin };
   const results: SavesResult[] = [];
-  for (const delayMs of scene.options.smoke ? [0] : [0, 100, 1000]) {
-    if (scene.includes(`saves, endpoint takes ${delayMs} ms`)) {
-      results.push(await measureDelay(scene, servers, delayMs));
-    }
-  }
+  for (const delayMs of delays) results.push(await measureDelay(scene, servers, delayMs));
   await scene.stopServers(Object.values(servers));
   return { tables: [tableOf(results)], targets: targetsOf(results), samples: results };
 }

@@ -14,12 +14,16 @@ import type { BenchServer, Scene, ServerOptions } from './scene';
 interface Setup {
   readonly name: string;
   readonly options: ServerOptions;
+  /** Of another process, on the same database, that delivers what the first one records. */
+  readonly worker?: ServerOptions['webhooks'];
 }
 
 interface DeliverySample {
   readonly round: number;
   readonly deliveriesPerSecond: number;
+  /** Where it is recorded; without a worker it is delivered there, too. */
   readonly cpuPerDeliveryUs: number;
+  readonly workerCpuPerDeliveryUs: number;
 }
 
 export interface ThroughputReport {
@@ -34,33 +38,48 @@ const setups: readonly Setup[] = [
   { name: 'postgres, in-process', options: { database: 'postgres' } },
   { name: 'mongodb, in-process', options: { database: 'mongodb' } },
   { name: 'memory, in-process', options: { webhooks: { store: 'memory' } } },
+  {
+    name: 'postgres, a worker',
+    options: { database: 'postgres', webhooks: { deliver: false } },
+    worker: { deliver: true },
+  },
 ];
 
 /** The queue's Redis is the run's own, so its address is known late. */
-const redisSetup = 'postgres, Redis';
+const redisSetups = ['postgres, Redis, in-process', 'postgres, Redis, a worker'] as const;
 
-function setupOfRedis({ url }: RedisServer): Setup {
-  return {
-    name: redisSetup,
-    // One process writes the ids and works them off: what workers of their own add is another process.
-    options: { database: 'postgres', webhooks: { queue: { redis: url }, deliver: true } },
-  };
+function setupsOfRedis({ url }: RedisServer): readonly Setup[] {
+  const queue = { redis: url };
+  const [inProcess, withWorker] = redisSetups;
+  return [
+    // One process writes the ids and works them off.
+    { name: inProcess, options: { database: 'postgres', webhooks: { queue, deliver: true } } },
+    {
+      name: withWorker,
+      options: { database: 'postgres', webhooks: { queue, deliver: false } },
+      worker: { queue, deliver: true },
+    },
+  ];
 }
 
 interface Running {
   readonly setup: Setup;
   readonly server: BenchServer;
+  readonly worker: BenchServer | undefined;
   readonly samples: DeliverySample[];
 }
 
 export async function measureThroughput(scene: Scene): Promise<ThroughputReport> {
   const { options } = scene;
+  const names = [...setups.map(({ name }) => name), ...redisSetups];
+  if (!names.some(name => scene.includes(`deliveries, ${name}`)))
+    return { tables: [], targets: [], samples: undefined };
   const fanOut = options.smoke ? 2 : 20;
   const redis = await startRedis().catch((error: unknown) => {
-    scene.skip(`deliveries, ${redisSetup}`, String(error));
+    for (const name of redisSetups) scene.skip(`deliveries, ${name}`, String(error));
     return undefined;
   });
-  const running = await startSetups(scene, [...setups, ...(redis ? [setupOfRedis(redis)] : [])], fanOut);
+  const running = await startSetups(scene, [...setups, ...(redis ? setupsOfRedis(redis) : [])], fanOut);
   const floors = await queueFloors(scene);
   const bare: Sample[] = [];
   const queueSamples = new Map<QueueFloor, QueueSample[]>(floors.map(floor => [floor, []]));
@@ -87,7 +106,7 @@ export async function measureThroughput(scene: Scene): Promise<ThroughputReport>
     }
   }
   for (const floor of floors) await floor.stop();
-  await scene.stopServers(running.map(({ server }) => server));
+  await scene.stopServers(running.flatMap(({ server, worker }) => (worker ? [server, worker] : [server])));
   await redis?.stop();
   const perSecondOf = (name: string): number | undefined => {
     const found = running.find(({ setup }) => setup.name === name)?.samples;
@@ -102,7 +121,12 @@ export async function measureThroughput(scene: Scene): Promise<ThroughputReport>
         target: 2000,
         found: perSecondOf('postgres, in-process'),
       },
-      { figure: 'the same, Redis', comparison: '>=', target: 3000, found: perSecondOf(redisSetup) },
+      {
+        figure: 'the same, Redis, in the faster of its setups',
+        comparison: '>=',
+        target: 3000,
+        found: fastest(redisSetups.map(perSecondOf)),
+      },
     ],
     samples: {
       stores: running.map(({ setup, samples }) => ({ name: setup.name, samples })),
@@ -110,6 +134,11 @@ export async function measureThroughput(scene: Scene): Promise<ThroughputReport>
       queues: [...queueSamples].map(([{ name }, samples]) => ({ name, samples })),
     },
   };
+}
+
+function fastest(found: readonly (number | undefined)[]): number | undefined {
+  const measured = found.filter(perSecond => perSecond !== undefined);
+  return measured.length === 0 ? undefined : Math.max(...measured);
 }
 
 async function startSetups(
@@ -125,14 +154,19 @@ async function startSetups(
       continue;
     }
     let server: BenchServer;
+    let worker: BenchServer | undefined;
     try {
       server = await scene.startServer('plugin', setup.options);
+      if (setup.worker) {
+        const { databaseURI } = server;
+        worker = await scene.startServer('plugin', { databaseURI, webhooks: setup.worker });
+      }
     } catch (error) {
       scene.skip(`deliveries, ${setup.name}`, `the server does not start: ${String(error)}`);
       continue;
     }
     await subscribe(scene, setup, { server, fanOut });
-    running.push({ setup, server, samples: [] });
+    running.push({ setup, server, worker, samples: [] });
   }
   return running;
 }
@@ -153,11 +187,12 @@ async function subscribe(
 
 async function measureSetup(
   scene: Scene,
-  { setup, server }: Running,
+  { setup, server, worker }: Running,
   { round, fanOut }: { readonly round: number; readonly fanOut: number },
 ): Promise<DeliverySample> {
   const { requests } = scene.options;
   const cpuBefore = await server.cpuUs();
+  const workerBefore = (await worker?.cpuUs()) ?? 0;
   const startedAt = sharedNowMs();
   const result = await scene.load.ask({
     origin: server.origin,
@@ -171,6 +206,7 @@ async function measureSetup(
   const expected = requests * fanOut;
   const count = await awaitCalls(scene.receiver, { key: setup.name, calls: expected, patienceMs: 15_000 });
   const cpuUs = (await server.cpuUs()) - cpuBefore;
+  const workerCpuUs = ((await worker?.cpuUs()) ?? 0) - workerBefore;
   if (result.failure !== undefined) scene.log(`  ${setup.name}: ${result.failure}`);
   assertClosed(`deliveries, ${setup.name}, round ${round}`, [
     { what: 'events published', expected: requests, found: result.succeeded },
@@ -181,6 +217,7 @@ async function measureSetup(
     round,
     deliveriesPerSecond: (expected / (count.lastAt - startedAt)) * 1000,
     cpuPerDeliveryUs: cpuUs / expected,
+    workerCpuPerDeliveryUs: workerCpuUs / expected,
   };
 }
 
@@ -196,6 +233,7 @@ function tableOf(
         what: setup.name,
         'per second': medianOf(samples, ({ deliveriesPerSecond }) => deliveriesPerSecond),
         'CPU each, µs': medianOf(samples, ({ cpuPerDeliveryUs }) => cpuPerDeliveryUs),
+        'in the worker, µs': medianOf(samples, ({ workerCpuPerDeliveryUs }) => workerCpuPerDeliveryUs),
       })),
       {
         what: 'floor: bare undici POST',

@@ -28,7 +28,7 @@ export const errorCodes = {
   STORE_FULL: parseCodes.timeout,
   READ_ONLY: parseCodes.operationForbidden,
   STORE_BUSY: parseCodes.timeout,
-  /** An object was saved or deleted, and its deliveries could not be recorded. */
+  /** An object was saved or deleted, or an event published, and its deliveries could not be recorded. */
   STORE_FAILED: parseCodes.scriptFailed,
   BROKEN_SECRET: parseCodes.webhookError,
   BROKEN_INSTALL: parseCodes.scriptFailed,

@@ -111,7 +111,8 @@ export class Webhooks {
 
   /**
    * Waits for a start and for deliveries under way (the latter for at most `drainTimeoutMs`), takes the hooks out of
-   * force and closes all connections. Safe to call twice.
+   * force and closes all connections. Safe to call twice. Call it once the HTTP server has closed: a save that comes
+   * later, or is still under way, meets no hook and has no deliveries.
    */
   async stop(): Promise<void> {
     const configured = this.#configured;

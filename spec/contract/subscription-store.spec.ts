@@ -76,7 +76,7 @@ function followsTheContract(open: () => Stores): void {
     const { store } = open();
     expect(await store.writeSettings('a', '{}')).toBe(false);
     expect(await store.pause('a', { at: 1, reason: 'gone' })).toBe(false);
-    expect(await store.resume('a')).toBe(false);
+    expect(await store.resume('a', 1)).toBe(false);
     expect(await store.claimWarning('a')).toBe(false);
     expect(await record(store, { failures: failures(1, 5) })).toBeUndefined();
     expect(await store.readAll()).toEqual([]);
@@ -137,8 +137,12 @@ function followsTheContract(open: () => Stores): void {
     await record(store, { successAt: 100, failures: failures(5, 200, 300) });
     expect(await store.pause('a', { at: 400, reason: 'failing' })).toBe(true);
     expect((await other.read('a'))?.health).toMatchObject({ pausedAt: 400, pauseReason: 'failing' });
-    expect(await other.resume('a')).toBe(true);
-    expect((await store.read('a'))?.health).toEqual({ ...newHealth, lastSuccessAt: 100, lastFailureAt: 300 });
+    expect(await other.resume('a', 500)).toBe(true);
+    const resumed = { ...newHealth, lastSuccessAt: 100, lastFailureAt: 300, resumedAt: 500 };
+    expect((await store.read('a'))?.health).toEqual(resumed);
+    // It is known of also while it is paused again, and when attempts are counted.
+    await store.pause('a', { at: 600, reason: 'operator' });
+    expect(await record(other, { successAt: 700 })).toMatchObject({ resumedAt: 500 });
   });
 
   describe('with keys of events', () => {
@@ -314,6 +318,7 @@ describeOnEachDatabase('a SubscriptionStore in a database', database => {
       expect(node.matcher.listensTo('Order', 'create')).toBe(true);
       // Its deliveries wait: they are not those of an endpoint that is gone.
       expect(node.registry.endpoints.find('subscription/g3')).toMatchObject({ isPaused: true });
+      expect(() => node.matcher.ofTest('g3', 0)).toThrow(/subscription text is broken.*JSON/);
       for (const { objectId } of garbage) await node.registry.remove(objectId);
       expect(node.registry.list()).toHaveLength(1);
     });

@@ -105,6 +105,12 @@ describeOnEachDatabase('a store of deliveries that cannot be reached', database 
     ]);
     const { body } = await started.master('GET', `/classes/${className}`);
     expect(body.results).toMatchObject([{ name: 'the-cut' }]);
+    const [{ objectId }] = (await started.master('GET', '/webhooks/subscriptions')).body.results;
+    const test = await started.master('POST', `/webhooks/subscriptions/${objectId}/test`);
+    expect([test.status, test.body]).toEqual([
+      503,
+      { code: 124, error: 'the event could not be recorded; try again later' },
+    ]);
     await proxy.mend();
     const again = await eventually(
       () => started.client('POST', `/classes/${className}`, { body: { name: 'after' } }),

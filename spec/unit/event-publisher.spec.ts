@@ -1,4 +1,5 @@
 // Custom events: what may be published, and that a key publishes once, whatever crashes in between.
+import { WebhookError } from '../../src/errors';
 import type { NewDelivery } from '../../src/events/delivery';
 import { DeliveryStoreError } from '../../src/events/delivery-store-error';
 import { EventPublisher, maxEventBytes } from '../../src/events/event-publisher';
@@ -154,6 +155,14 @@ describe('a published event', () => {
     delete fault.error;
     expect(await publisher.publish(type, {}, { idempotencyKey })).toMatchObject({ deliveries: 2 });
     expect(kept.size).toBe(2);
+  });
+
+  it('that the store refuses fails without a word of objects', async () => {
+    const { publisher, fault } = await open();
+    fault.error = new WebhookError('STORE_FAILED', 'the object was saved');
+    const failed = { code: 'STORE_FAILED', message: 'the event could not be recorded' };
+    await expect(publisher.publish(type, {})).rejects.toMatchObject(failed);
+    await expect(publisher.publish(type, {}, { idempotencyKey })).rejects.toMatchObject(failed);
   });
 
   it('reaches all of its subscriptions once, also when many publish it at the same time', async () => {

@@ -13,6 +13,7 @@ import { openRecord, sealRecord, showSettings } from '../../src/hooks/stored-set
 import { boxOf } from '../support/secret-boxes';
 
 const save: HookTarget = { kind: 'trigger', className: 'Puppy', triggerName: 'beforeSave' };
+const saved: HookTarget = { kind: 'trigger', className: 'Puppy', triggerName: 'afterSave' };
 const find: HookTarget = { kind: 'trigger', className: 'Puppy', triggerName: 'beforeFind' };
 const file: HookTarget = { kind: 'trigger', className: '@File', triggerName: 'beforeSave' };
 const called: HookTarget = { kind: 'function', functionName: 'f' };
@@ -60,12 +61,17 @@ describe('the change of settings', () => {
     [find, { changed: ['a'] }],
     [file, { where: { a: 1 } }],
     [save, { excludeKeys: ['a'], responseMode: 'replace' }],
+    [save, { excludeKeys: ['card.number'] }],
+    [save, { keys: ['card', 'card.name'] }],
+    [saved, { includeSessionToken: true }],
   ] as const)('refuses what has no meaning: %j %j', (target, change) => {
     expect(() => changeSettings(target, {}, change)).toThrow(WebhookError);
   });
 
   it.each([
-    [find, { keys: ['a.b', 'c'] }],
+    [find, { keys: ['a', 'c'] }],
+    [find, { includeSessionToken: true }],
+    [saved, { includeSessionToken: false }],
     [called, { includeSessionToken: true, forwardHeaders: ['user-agent'] }],
     [save, { where: {}, changed: ['a'], excludeKeys: ['b'] }],
   ] as const)('takes what has: %j %j', (target, change) => {

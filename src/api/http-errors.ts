@@ -11,7 +11,6 @@ const statusOf: Partial<Record<ErrorCode, number>> = {
   SUBSCRIPTION_NOT_FOUND: 404,
   DELIVERY_NOT_FOUND: 404,
   STORE_FULL: 503,
-  STORE_FAILED: 503,
   STORE_BUSY: 503,
   READ_ONLY: 403,
 };
@@ -50,6 +49,10 @@ export const answerError: ErrorRequestHandler = (error: unknown, request, respon
     next(error);
   } else if (error instanceof DeliveryStoreError) {
     answerError(asWebhookError(error), request, response, next);
+  } else if (error instanceof WebhookError && error.code === 'STORE_FAILED') {
+    // Here no object was saved: what was to be recorded is an event of the caller's, who may repeat it.
+    const message = 'the event could not be recorded; try again later';
+    response.status(503).json({ code: parseCodes.timeout, error: message });
   } else if (error instanceof WebhookError) {
     response.status(statusOf[error.code] ?? 400).json({ code: error.parseCode, error: error.message });
   } else if (isUndecodablePath(error)) {

@@ -60,7 +60,7 @@ export class EventPublisher {
    * which names the field, also for a key that was used for another event, and for more than 5 webhooks in a row; and what the intake throws.
    */
   async publish(type: string, data: unknown, options: PublishOptions = {}): Promise<PublishedEvent> {
-    const { clock, matcher, intake, currentTraceparent, currentDepth } = this.#parts;
+    const { clock, matcher, currentTraceparent, currentDepth } = this.#parts;
     if (typeof type !== 'string' || !isCustomEventType(type)) {
       throw invalid(
         `type must be custom. and a dotted name of letters, digits, _ and -, at most 128 characters, got ${describe(type)}`,
@@ -77,7 +77,7 @@ export class EventPublisher {
     const { idempotencyKey } = options;
     if (idempotencyKey !== undefined) return this.#publishOnce(event, eventId, idempotencyKey);
     const deliveries = matcher.ofCustom(event);
-    if (deliveries.length > 0) await intake.add(deliveries);
+    if (deliveries.length > 0) await this.#record(deliveries);
     return { eventId, deliveries: deliveries.length, repeated: false };
   }
 
@@ -122,10 +122,9 @@ export class EventPublisher {
   }
 
   async #add(deliveries: readonly NewDelivery[]): Promise<void> {
-    const { intake } = this.#parts;
     if (deliveries.length === 0) return;
     try {
-      await intake.add(deliveries);
+      await this.#record(deliveries);
     } catch (error) {
       if (!isRepeatedId(error)) throw error;
       // Another try of this event stored some of them: one that is there already has kept the others out.
@@ -135,9 +134,19 @@ export class EventPublisher {
 
   async #addOne(delivery: NewDelivery): Promise<void> {
     try {
-      await this.#parts.intake.add([delivery]);
+      await this.#record([delivery]);
     } catch (error) {
       if (!isRepeatedId(error)) throw error;
+    }
+  }
+
+  /** The intake speaks of objects that were saved. */
+  async #record(deliveries: readonly NewDelivery[]): Promise<void> {
+    try {
+      await this.#parts.intake.add(deliveries);
+    } catch (cause) {
+      if (!(cause instanceof WebhookError) || cause.code !== 'STORE_FAILED') throw cause;
+      throw new WebhookError('STORE_FAILED', 'the event could not be recorded', { cause });
     }
   }
 

@@ -1,5 +1,6 @@
 // From an event to the deliveries it becomes. On the hot path of every save: what can be known per class is worked out
 // when subscriptions change, and a body is built once for all that want the same keys.
+import { WebhookError } from '../errors';
 import { changedMatches } from '../hooks/changed-filter';
 import { ownClasses } from '../hooks/trigger-rules';
 import type { Clock } from '../shared/clock';
@@ -84,6 +85,12 @@ export class CompiledMatcher implements SubscriptionMatcher {
   ofTest(objectId: string, at: number): NewDelivery | undefined {
     const subscription = this.#parts.registry.findInstalled(subscriptionKey(objectId));
     if (!subscription) return undefined;
+    if (subscription.broken) {
+      throw new WebhookError(
+        'INVALID_SUBSCRIPTION',
+        `${subscription.label} is broken and would not send it: ${subscription.broken.reason}`,
+      );
+    }
     const type = sampleType(subscription.settings.events);
     const data = { ...(type.startsWith('object.') && sampleData(subscription, at)), test: true };
     const body = encodeEvent(type, at, data);

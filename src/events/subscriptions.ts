@@ -75,6 +75,6 @@ export interface SubscriptionMatcher {
   /** One delivery for every subscription whose filters match, bodies built. Never throws: a filter or a body that fails is logged and costs only its own subscription. */
   ofChange(change: ObjectChange): readonly NewDelivery[];
   ofCustom(event: CustomEvent): readonly NewDelivery[];
-  /** A sample event for one subscription, whatever its filters; marked as a test. Undefined when there is no such subscription. */
+  /** A sample event for one subscription, whatever its filters; marked as a test. Undefined when there is no such subscription; throws INVALID_SUBSCRIPTION when it is broken. */
   ofTest(objectId: string, at: number): NewDelivery | undefined;
 }

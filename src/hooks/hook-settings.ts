@@ -6,7 +6,7 @@ import { z } from 'zod';
 import { WebhookError } from '../errors';
 import { compileWhere } from './object-filter';
 import { hookLabel, type HookTarget } from './hook';
-import { hasOneObject } from './trigger-rules';
+import { hasOneObject, isBlockingTrigger } from './trigger-rules';
 import { isJsonObject } from '../shared/json';
 import { networkShape } from '../shared/network-options';
 
@@ -15,6 +15,15 @@ export const hiddenValue = '********';
 
 const keyName = z.string().regex(/^[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*$/, 'must be a key of the object');
 const keyNames = z.array(keyName).min(1).max(200);
+// A dotted name would leave out nothing, or too much.
+const wholeKeys = z
+  .array(
+    z
+      .string()
+      .regex(/^[A-Za-z][A-Za-z0-9_]*$/, 'must be a key of the object: keys inside it cannot be named'),
+  )
+  .min(1)
+  .max(200);
 const headerName = z.string().regex(/^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$/, 'must be a header name');
 // Printable US-ASCII: what every receiver reads alike (RFC 9110, 5.5).
 const headerValue = z.string().regex(/^[\x20-\x7e]{0,4096}$/, 'must be printable US-ASCII');
@@ -48,14 +57,14 @@ export const settingShapes = {
   /** Call only if one of these keys changed. Default none. */
   changed: keyNames,
   /** Only these keys of an object are sent, beside objectId, className, createdAt and updatedAt. Default all. */
-  keys: keyNames,
+  keys: wholeKeys,
   /** These keys of an object are not sent. Default none. */
-  excludeKeys: keyNames,
+  excludeKeys: wholeKeys,
   /** Extra request headers. Values are encrypted at rest and never shown. Default none. */
   headers: z.record(headerName, headerValue),
   /** Client headers copied into the request body's `headers`. Credentials are refused. Default none. */
   forwardHeaders: z.array(headerName).max(50),
-  /** Sends `user.sessionToken`. Default false. */
+  /** Sends `user.sessionToken`. Not for `after*` hooks, whose bodies are stored. Default false. */
   includeSessionToken: z.boolean(),
   /** Bound on the decoded reply, in bytes. 1..104857600, default 1048576. */
   maxReplyBytes: z.int().min(1).max(104_857_600),
@@ -198,6 +207,11 @@ function assertFits(target: HookTarget, settings: HookSettings): void {
   const filtered = settings.keys ? 'keys' : settings.excludeKeys ? 'excludeKeys' : undefined;
   if (filtered && settings.responseMode === 'replace') {
     throw invalid(`${filtered} cannot be combined with responseMode replace: keys not sent would be lost`);
+  }
+  if (settings.includeSessionToken && target.kind === 'trigger' && !isBlockingTrigger(target.triggerName)) {
+    throw invalid(
+      `includeSessionToken cannot be given for ${label}: its calls are stored until they are delivered`,
+    );
   }
   if (filtered && target.kind === 'function') throw invalid(`${filtered} has no meaning for ${label}`);
   for (const name of settings.forwardHeaders ?? []) {
