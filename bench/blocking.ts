@@ -38,15 +38,12 @@ export async function runBlocking(scene: Scene): Promise<PartResult> {
   const isolation = plugin ? await measureIsolation(scene, plugin) : [];
   const profiled = chosen.find(({ name }) => name === mainCell) ?? chosen[0];
   const profileTables: Table[] = [];
-  if (profiled && options.profile !== undefined) {
+  if (profiled) {
     const requests = options.requests * 10;
-    const paths = await profileServers(scene, servers, async server => {
+    const paths = await profileServers(scene, 'blocking', servers, async server => {
       await measureVariant(scene, server, profiled, { round: options.rounds + 1, requests });
     });
-    const [none, ...others] = paths;
-    if (none !== undefined) {
-      for (const path of others) profileTables.push(compareProfiles({ none, with: path, requests }));
-    }
+    profileTables.push(...compareProfiles(paths, requests));
   }
   return {
     part: 'blocking',

@@ -8,8 +8,9 @@ import {
   type SaveSample,
 } from './events-scene';
 import { medianOf } from './measure';
+import { compareProfiles } from './profile';
 import type { Table, Target } from './report';
-import type { BenchServer, Scene } from './scene';
+import { profileServers, type BenchServer, type Scene } from './scene';
 
 interface SavesResult {
   readonly delayMs: number;
@@ -22,6 +23,8 @@ export interface SavesReport {
   readonly targets: readonly Target[];
   readonly samples: readonly SavesResult[];
 }
+
+type Servers = Readonly<Record<'none' | 'builtIn' | 'plugin', BenchServer>>;
 
 const slotSeconds = 2;
 const manySubscriptions = 20;
@@ -41,15 +44,12 @@ export async function measureEventSaves(scene: Scene): Promise<SavesReport> {
   const servers = { none, builtIn, plugin };
   const results: SavesResult[] = [];
   for (const delayMs of delays) results.push(await measureDelay(scene, servers, delayMs));
+  const profiles = await profileSaves(scene, servers);
   await scene.stopServers(Object.values(servers));
-  return { tables: [tableOf(results)], targets: targetsOf(results), samples: results };
+  return { tables: [tableOf(results), ...profiles], targets: targetsOf(results), samples: results };
 }
 
-async function measureDelay(
-  scene: Scene,
-  servers: Readonly<Record<'none' | 'builtIn' | 'plugin', BenchServer>>,
-  delayMs: number,
-): Promise<SavesResult> {
+async function measureDelay(scene: Scene, servers: Servers, delayMs: number): Promise<SavesResult> {
   const { options } = scene;
   const className = `Event${delayMs}`;
   const listeners: Listener[] = [
@@ -83,6 +83,25 @@ async function measureDelay(
     perSecond,
     variants: [...samples].map(([{ name }, ofListener]) => ({ name, samples: ofListener })),
   };
+}
+
+/** Where the time of a save goes that nobody, a built-in hook, or one subscription hears of. */
+async function profileSaves(scene: Scene, servers: Servers): Promise<readonly Table[]> {
+  const { options } = scene;
+  if (options.profile === undefined) return [];
+  const wanted = { className: 'Profiled', delayMs: 0, count: 1 };
+  const listeners = [
+    listenToNobody(servers.none, wanted.className),
+    await listenByHook(scene, servers.builtIn, wanted),
+    await listenBySubscriptions(scene, servers.plugin, wanted),
+  ];
+  const requests = options.requests * 10;
+  const pace = { kind: 'closed', concurrency: 16 } as const;
+  const paths = await profileServers(scene, 'events', Object.values(servers), async server => {
+    const listener = listeners.find(each => each.server === server);
+    if (listener) await measureSaves(scene, listener, { round: options.rounds + 1, requests, pace });
+  });
+  return compareProfiles(paths, requests);
 }
 
 /** Half of what the slowest of them takes at concurrency 16. */

@@ -36,22 +36,23 @@ function readSelfTimes(path: string): ReadonlyMap<string, number> {
   return times;
 }
 
-/** The functions that took most more self time per request with a hook than without, in microseconds. */
-export function compareProfiles(profiles: {
-  readonly none: string;
-  readonly with: string;
-  readonly requests: number;
-}): Table {
-  const none = readSelfTimes(profiles.none);
-  const hooked = readSelfTimes(profiles.with);
+/** Each profile but the first compared with it: the functions that took most more self time per request, in microseconds. */
+export function compareProfiles([first, ...others]: readonly string[], requests: number): readonly Table[] {
+  if (first === undefined) return [];
+  const none = readSelfTimes(first);
+  return others.map(path => compareWith(none, path, requests));
+}
+
+function compareWith(none: ReadonlyMap<string, number>, path: string, requests: number): Table {
+  const hooked = readSelfTimes(path);
   const names = new Set([...none.keys(), ...hooked.keys()]);
   const added = [...names]
     .filter(name => !notWork.some(start => name.startsWith(start)))
-    .map(name => ({ name, us: ((hooked.get(name) ?? 0) - (none.get(name) ?? 0)) / profiles.requests }))
+    .map(name => ({ name, us: ((hooked.get(name) ?? 0) - (none.get(name) ?? 0)) / requests }))
     .sort((a, b) => b.us - a.us);
   const total = added.reduce((sum, { us }) => sum + us, 0);
   return {
-    title: `self time added per request, ${profiles.with}: ${Math.round(total)} µs in all`,
+    title: `self time added per request, ${path}: ${Math.round(total)} µs in all`,
     rows: added.slice(0, shownFunctions).map(({ name, us }) => ({
       function: name,
       µs: us,

@@ -1,7 +1,7 @@
 // What all parts of a benchmark share: databases, a receiver and a load process, Parse Servers, and progress on stderr.
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import type { BenchOptions } from './command-line';
+import type { BenchOptions, Part } from './command-line';
 import { openDatabases, type DatabaseKind, type Databases } from './databases';
 import { loadProtocol, type Load } from './load-protocol';
 import { startProcess, type BenchProcess, type Protocol } from './processes';
@@ -99,14 +99,15 @@ export async function openScene(options: BenchOptions, compiledFolder: string): 
   };
 }
 
-/** Runs `work` on each server under a profiler and writes `<variant>.cpuprofile` files. */
+/** Runs `work` on each server under a profiler and writes `<part>/<variant>.cpuprofile` files. */
 export async function profileServers(
   scene: Scene,
+  part: Part,
   servers: readonly BenchServer[],
   work: (server: BenchServer) => Promise<void>,
 ): Promise<readonly string[]> {
-  const folder = scene.options.profile;
-  if (folder === undefined) return [];
+  if (scene.options.profile === undefined) return [];
+  const folder = join(scene.options.profile, part);
   mkdirSync(folder, { recursive: true });
   const paths: string[] = [];
   for (const server of servers) {

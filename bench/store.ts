@@ -7,7 +7,7 @@ import { PostgresDeliveryStore } from '../src/events/postgres-delivery-store';
 import { attemptTable, bodyTable, deliveryTable } from '../src/events/postgres-migrations';
 import { systemClock } from '../src/shared/clock';
 import { createDeliveryId, createMessageId } from '../src/shared/ids';
-import { silentLogger } from '../src/shared/logger';
+import type { Logger } from '../src/shared/logger';
 import { withPostgres } from './databases';
 import { readSettings, serve } from './processes';
 import { storeProtocol, storeSettingsShape, type StoreAnswer, type StoreRequest } from './store-protocol';
@@ -115,9 +115,11 @@ async function seedPostgres(client: Client, rows: number): Promise<void> {
   await client.query('VACUUM (ANALYZE)');
 }
 
+const logger: Logger = { info: () => undefined, warn: () => undefined, error: () => undefined };
+
 async function main(): Promise<void> {
   const { kind, uri } = readSettings(storeSettingsShape);
-  const parts = { connection: uri, clock: systemClock, logger: silentLogger };
+  const parts = { connection: uri, clock: systemClock, logger };
   const store: DeliveryStore =
     kind === 'postgres' ? new PostgresDeliveryStore(parts) : new MongodbDeliveryStore(parts);
   await store.migrate();

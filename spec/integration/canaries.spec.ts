@@ -13,14 +13,10 @@ import {
   type Search,
 } from '../support/canaries';
 import { makeUsers, useObjects, useTheRest } from '../support/canary-clients';
-import {
-  failInEveryWay,
-  objectTriggers,
-  registerHooks,
-  startWrongly,
-  useRoutes,
-} from '../support/canary-hooks';
+import { failInEveryWay, objectTriggers, registerHooks, useRoutes } from '../support/canary-hooks';
 import { learnStoredSecrets, startScene, type Scene, type SeenAnswer } from '../support/canary-scene';
+import { startAnew, startWrongly } from '../support/canary-starts';
+import { registerSubscriptions, useSubscriptions } from '../support/canary-subscriptions';
 import { describeOnEachDatabase } from '../support/databases';
 import { listRows } from '../support/hook-rows';
 
@@ -35,7 +31,23 @@ interface Searched {
   readonly bytes: Readonly<Record<string, number>>;
 }
 
-function searchRequests({ receiver }: Scene, find: Search): Sighting[] {
+/** What a hook or a subscription sends of its own. */
+function ownPlace({ secret }: Canary): string {
+  return secret.endsWith('subscription') ? ", in the subscription's own" : ", in the hook's own";
+}
+
+function searchConnects({ proxy }: Scene, find: Search): Sighting[] {
+  const sightings = proxy.rawHeaders.flatMap(headers =>
+    headers.flatMap((value, at) => {
+      const place = at % 2 === 0 ? 'CONNECT: name' : `CONNECT: header ${headers[at - 1]?.toLowerCase()}`;
+      return find(value).map(({ secret }) => ({ secret, place }));
+    }),
+  );
+  const targets = [...proxy.asked.map(({ authority }) => authority), ...proxy.others].join('\n');
+  return [...sightings, ...find(targets).map(({ secret }) => ({ secret, place: 'CONNECT: target' }))];
+}
+
+function searchRequests({ receiver, moved }: Scene, find: Search): Sighting[] {
   const sightings: Sighting[] = [];
   const located = new Set<Canary>();
   const add = (canary: Canary, place: string): void => {
@@ -47,9 +59,9 @@ function searchRequests({ receiver }: Scene, find: Search): Sighting[] {
     for (let at = 0; at < rawHeaders.length; at += 2) {
       const name = String(rawHeaders[at]).toLowerCase();
       for (const canary of find(rawHeaders.slice(at, at + 2).join(': '))) {
-        const own = canary.owner === path;
-        if (own && name === 'x-own-secret') add(canary, "request: that header, in the hook's own");
-        else add(canary, `request: header ${name}${own ? ", in the hook's own" : ''}`);
+        const own = canary.owner === (moved.get(path) ?? path);
+        if (own && name === 'x-own-secret') add(canary, `request: that header${ownPlace(canary)}`);
+        else add(canary, `request: header ${name}${own ? ownPlace(canary) : ''}`);
       }
     }
     for (const canary of find(raw)) {
@@ -64,13 +76,15 @@ function searchRequests({ receiver }: Scene, find: Search): Sighting[] {
   return sightings;
 }
 
-/** A hook's new secret is told under this name, alone. */
+/** A new secret is told under this name, alone. */
 const shownSecret = /"secret":"whsec_[^"]*"/;
 
 function searchAnswer({ route, text }: SeenAnswer, find: Search): Sighting[] {
   const tells = /^POST \/(hooks\/\w+|batch)$/.test(route)
     ? 'answer: secret, of POST /hooks/...'
-    : route.endsWith('/secret/rotate') && 'answer: secret, of POST .../secret/rotate';
+    : route === 'POST /webhooks/subscriptions'
+      ? 'answer: secret, of POST /webhooks/subscriptions'
+      : route.endsWith('/secret/rotate') && 'answer: secret, of POST .../secret/rotate';
   const told = (tells !== false && shownSecret.exec(text)?.[0]) || '';
   // Of the master key's: it may read sessions and devices, included ones too.
   const own = /^\w+ \/(users|login|logout|sessions|installations|classes\/Puppy|classes\/Trusted)\b/;
@@ -85,6 +99,7 @@ function searchAnswer({ route, text }: SeenAnswer, find: Search): Sighting[] {
 async function search(scene: Scene): Promise<Searched> {
   const find = createSearch(scene.canaries);
   const sightings = searchRequests(scene, find);
+  sightings.push(...searchConnects(scene, find));
   sightings.push(...scene.answers.flatMap(answer => searchAnswer(answer, find)));
   const parseLog: { secret: string; line: string; level: string }[] = [];
   for (const { level, text, source } of scene.lines) {
@@ -107,6 +122,7 @@ async function search(scene: Scene): Promise<Searched> {
     parseLog,
     bytes: {
       requests: scene.receiver.bytes().length,
+      connects: sizeOf(scene.proxy.rawHeaders.flat()),
       answers: sizeOf(scene.answers.map(({ text }) => text)),
       log: sizeOf(scene.lines.map(({ text }) => text)),
       rows: sizeOf(rows.map(({ text }) => text)),
@@ -117,7 +133,7 @@ async function search(scene: Scene): Promise<Searched> {
 const unique = (texts: readonly string[]): readonly string[] => [...new Set(texts)].sort();
 const asText = ({ secret, place }: Sighting): string => `${secret} | ${place}`;
 
-describe.each(['info', 'verbose'])('with the log level %s', logLevel => {
+describe.each(['info', 'debug', 'verbose', 'silly'])('with the log level %s', logLevel => {
   describeOnEachDatabase('the secrets of a server', database => {
     let scene: Scene;
     let searched: Searched;
@@ -132,17 +148,20 @@ describe.each(['info', 'verbose'])('with the log level %s', logLevel => {
       try {
         // First, so that users sign up, change passwords and log out under hooks.
         await registerHooks(scene);
+        await registerSubscriptions(scene);
         const ownerId = await makeUsers(scene);
         await useObjects(scene, ownerId);
         await useTheRest(scene);
         await failInEveryWay(scene);
         await useRoutes(scene);
+        await useSubscriptions(scene);
       } finally {
         routers.close();
         routers.closeAllConnections();
         // Waits for notifications under way.
         await scene.parse.stop();
       }
+      await startAnew(scene);
       await startWrongly(scene);
       await learnStoredSecrets(scene);
       searched = await search(scene);
@@ -150,6 +169,7 @@ describe.each(['info', 'verbose'])('with the log level %s', logLevel => {
 
     afterAll(async () => {
       await scene.receiver.close();
+      await scene.proxy.close();
       await scene.database.drop();
     });
 
@@ -233,7 +253,9 @@ describe.each(['info', 'verbose'])('with the log level %s', logLevel => {
         /^(session|device) token \| info (afterFind|afterLogout) triggered for /,
       ];
       expect(shown.filter(each => !itsOwn.some(line => line.test(each)))).toEqual([]);
-      expect(shown.some(each => each.includes('| verbose REQUEST'))).toBe(logLevel === 'verbose');
+      expect(shown.some(each => each.includes('| verbose REQUEST'))).toBe(
+        logLevel === 'verbose' || logLevel === 'silly',
+      );
     });
 
     it('are found when one is planted, in any form and at any place', async () => {

@@ -1,78 +1,15 @@
 // What else a hook may show to its receiver, and which receivers it may reach, on the real server.
-import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
-import { createServer, type Server } from 'node:https';
-import { join } from 'node:path';
-import { TLSSocket } from 'node:tls';
 import type { WebhooksOptions } from '../../src/index';
 import { describeOnDatabase, describeOnEachDatabase, type FreshDatabase } from '../support/databases';
 import { readRawRows } from '../support/hook-rows';
-import { certificateFolder, readCertificate } from '../support/misbehaving-receiver';
+import { readCertificate } from '../support/misbehaving-receiver';
 import { startParseApplication, type Answer, type ParseApplication } from '../support/parse-application';
 import { startParseProcess } from '../support/parse-process';
+import { readClientCertificate, startTlsReceiver, type TlsReceiver } from '../support/tls-receiver';
 import { startWebhookReceiver, type WebhookReceiver } from '../support/webhook-receiver';
 
-function readPem(name: 'client-ca.pem' | 'client.pem' | 'client.key'): string {
-  return readFileSync(join(certificateFolder, name), 'utf8');
-}
-
 const receiverCa = readCertificate('ca');
-const client = { cert: readPem('client.pem'), key: readPem('client.key') };
-
-interface TlsReceiver {
-  readonly url: string;
-  /** Common names of the client certificates of the requests that came; undefined where there was none. */
-  readonly clients: readonly (string | undefined)[];
-  /** TLS connections that were tried. */
-  readonly handshakes: () => number;
-  close(): Promise<void>;
-}
-
-/** Of a client without a certificate node gives an empty object, whatever its types say. */
-function commonNameOf({ subject }: { readonly subject?: { readonly CN?: unknown } }): unknown {
-  return subject?.CN;
-}
-
-/** An https server that answers every call and, if asked to, lets only clients of its own CA in. */
-async function startTlsReceiver(options: {
-  readonly certificate: 'trusted' | 'self-signed';
-  readonly asksForCertificates: boolean;
-}): Promise<TlsReceiver> {
-  const clients: (string | undefined)[] = [];
-  let handshakes = 0;
-  const server: Server = createServer(
-    {
-      cert: readCertificate(options.certificate),
-      key: readCertificate('receiver.key'),
-      ca: readPem('client-ca.pem'),
-      requestCert: options.asksForCertificates,
-      rejectUnauthorized: options.asksForCertificates,
-    },
-    (request, response) => {
-      const { socket } = request;
-      if (!(socket instanceof TLSSocket)) throw new TypeError('the connection is not TLS');
-      const name = commonNameOf(socket.getPeerCertificate());
-      clients.push(typeof name === 'string' ? name : undefined);
-      request.resume().once('end', () => response.end('{"success": 1}'));
-    },
-  );
-  server.on('connection', () => handshakes++);
-  server.on('tlsClientError', () => undefined);
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  if (address === null || typeof address === 'string') throw new Error('the receiver has no port');
-  return {
-    url: `https://127.0.0.1:${address.port}/`,
-    clients,
-    handshakes: () => handshakes,
-    close: async () => {
-      server.close();
-      server.closeAllConnections();
-      await once(server, 'close');
-    },
-  };
-}
+const client = readClientCertificate();
 
 describeOnEachDatabase('credentials of a hook', database => {
   let fresh: FreshDatabase;

@@ -9,6 +9,11 @@ export const allowedPlaces: readonly (readonly [secret: string, place: string])[
   ['basicAuth password of a hook', "request: header authorization, in the hook's own"],
   ['secret of a hook', 'answer: secret, of POST /hooks/...'],
   ['secret of a hook', 'answer: secret, of POST .../secret/rotate'],
+  ['header value of a subscription', "request: that header, in the subscription's own"],
+  ['basicAuth password of a subscription', "request: header authorization, in the subscription's own"],
+  ['secret of a subscription', 'answer: secret, of POST /webhooks/subscriptions'],
+  ['secret of a subscription', 'answer: secret, of POST .../secret/rotate'],
+  ['user name and password of the proxy', 'CONNECT: header proxy-authorization'],
   ['session token', "answer: Parse Server's own"],
   ['auth data', "answer: Parse Server's own"],
   ['session token', "row: Parse Server's _Session"],
@@ -21,7 +26,7 @@ export const allowedPlaces: readonly (readonly [secret: string, place: string])[
 export interface Canary {
   /** Which kind of secret: the first column of `allowedPlaces`. */
   readonly secret: string;
-  /** Of the secrets of a hook: the path of its URL. */
+  /** Of the secrets of a hook or subscription: the path of its URL. */
   readonly owner?: string;
   readonly needles: readonly string[];
 }

@@ -1,13 +1,9 @@
 // What operators do with the hooks of a canary scene: right, wrong, and with receivers that fail in every way.
 import { randomBytes } from 'node:crypto';
-import { inspect } from 'node:util';
-import { Webhooks, type WebhooksOptions } from '../../src/index';
-import { createRecordingLogger } from './canaries';
 import { answers } from './canary-receiver';
-import { appId, newSecret, type Scene } from './canary-scene';
+import { newSecret, type Scene } from './canary-scene';
 import { replaceInRow } from './hook-rows';
 import { readCertificate, reservePort } from './misbehaving-receiver';
-import { startParseApplication } from './parse-application';
 
 export const objectTriggers = [
   'beforeSave',
@@ -92,7 +88,7 @@ export async function useRoutes(scene: Scene): Promise<void> {
     for (const path of reading) await scene.call('GET', `/webhooks/hooks${path}`, caller);
     for (const path of ['/functions', '/triggers', '/functions/echo', '/triggers/Puppy/beforeSave'])
       await scene.call('GET', `/hooks${path}`, caller);
-    for (const path of ['jwks.json', 'ed25519.json', 'metrics', 'health', 'nope'])
+    for (const path of ['jwks.json', 'ed25519.json', 'metrics', 'health', 'openapi.json', 'nope'])
       await scene.call('GET', `/webhooks/${path}`, caller);
     for (const path of ['deliveries', 'stats', 'subscriptions'])
       await scene.call('GET', `/webhooks/${path}`, caller);
@@ -109,6 +105,8 @@ export async function useRoutes(scene: Scene): Promise<void> {
     timeoutMs: 4000,
     headers: { 'x-own-secret': '********' },
   });
+  const moving = await scene.call('GET', '/webhooks/hooks/triggers/Puppy/afterFind', scene.master);
+  scene.moved.set('/put/yes', new URL(String(moving.url)).pathname);
   await scene.call('PUT', '/hooks/triggers/Puppy/afterFind', scene.master, {
     url: scene.receiver.url('/put/yes'),
   });
@@ -171,60 +169,4 @@ async function breakStoredSettings(scene: Scene): Promise<void> {
   await scene.call('POST', '/functions/later', scene.user, {});
   await scene.call('GET', '/webhooks/hooks/functions/later', scene.master);
   await scene.call('GET', '/webhooks/health', scene.master);
-}
-
-/** Options and starts that are refused: errors are printed with their causes. */
-export async function startWrongly(scene: Scene): Promise<void> {
-  const { encryptionKey, metricsToken } = scene;
-  const see = (...said: readonly unknown[]): void => {
-    scene.answers.push({ route: 'start', text: inspect(said, { depth: 10 }) });
-  };
-  // Parse Server prints what a start fails with.
-  const printed = jest.spyOn(console, 'error').mockImplementation(see);
-  const attempt = async (work: () => unknown): Promise<void> => {
-    try {
-      await work();
-    } catch (error) {
-      see(error);
-      return;
-    }
-    throw new Error('what should be refused was taken');
-  };
-  const bad = (name: string): string => scene.secret(`${name} that is refused`);
-  const url = scene.receiver.url('/declared/yes');
-  for (const options of [
-    { encryptionKey, metricsToken, encryptionkey: 1 },
-    { encryptionKey: [encryptionKey] },
-    { previousEncryptionKeys: [encryptionKey, 1] },
-    { previousEncryptionKeys: encryptionKey },
-    { metricsToken: { metricsToken } },
-    { hooks: bad('header value') },
-    { hooks: [bad('header value')] },
-    { defaults: { headers: { 'x-a': bad('header value') } } },
-  ])
-    await attempt(() => new Webhooks(options as unknown as WebhooksOptions));
-  const start = async (webhooks: WebhooksOptions): Promise<void> => {
-    const { database, keys, lines } = scene;
-    const loggerAdapter = createRecordingLogger(lines);
-    const parse = { ...keys, loggerAdapter };
-    const started = await startParseApplication({ database, appId, webhooks, parse });
-    await started.stop();
-  };
-  for (const declared of [
-    { headers: { 'x-a': `${bad('header value')}\n` } },
-    { headers: { 'x-a': bad('header value') }, timeoutms: 1 },
-    { basicAuth: { username: 'a', password: bad('password'), more: 1 } },
-    { secret: bad('secret') },
-    { url: `http://me:${bad('password')}@h :1/` },
-  ])
-    await attempt(() => start({ encryptionKey, hooks: [{ functionName: 'declared', url, ...declared }] }));
-  await attempt(() => start({ encryptionKey: scene.secret('encryptionKey') }));
-  await attempt(() =>
-    start({
-      encryptionKey: scene.secret('encryptionKey'),
-      previousEncryptionKeys: [scene.secret('encryptionKey')],
-    }),
-  );
-  expect(printed).toHaveBeenCalled();
-  printed.mockRestore();
 }

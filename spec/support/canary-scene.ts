@@ -1,10 +1,12 @@
 // A server whose every secret is a canary, and a record of all that it told anybody.
 import { randomBytes } from 'node:crypto';
+import type { WebhooksOptions } from '../../src/index';
 import { deriveKey } from '../../src/hooks/derive-key';
 import { createSecretBox } from '../../src/hooks/secret-box';
 import { systemClock } from '../../src/shared/clock';
 import { createCanary, createRecordingLogger, type Canary, type LogLine } from './canaries';
 import { startCanaryReceiver, type CanaryReceiver } from './canary-receiver';
+import { startConnectProxy, type ConnectProxy } from './connect-proxy';
 import type { FreshDatabase, TestDatabase } from './databases';
 import { readRawRows } from './hook-rows';
 import { startParseApplication, type ParseApplication } from './parse-application';
@@ -26,6 +28,8 @@ export class Scene {
   readonly canaries: Canary[] = [];
   readonly answers: SeenAnswer[] = [];
   readonly lines: LogLine[] = [];
+  /** Paths of hooks that were moved, and where they were before. */
+  readonly moved = new Map<string, string>();
   readonly keys = {
     masterKey: this.secret('master key'),
     readOnlyMasterKey: this.secret('read-only master key'),
@@ -36,7 +40,8 @@ export class Scene {
     dotNetKey: this.secret('.NET key'),
     webhookKey: this.secret('webhook key'),
   };
-  readonly encryptionKey = this.secret('encryptionKey');
+  /** Under which secrets are kept. */
+  encryptionKey = this.secret('encryptionKey');
   readonly metricsToken = this.secret('metricsToken');
   readonly passwords = [this.secret('password'), this.secret('password')];
   routerURL = '';
@@ -46,12 +51,14 @@ export class Scene {
   user: Caller = {};
   callers: readonly Caller[] = [];
   #parse: ParseApplication | undefined;
-  #hooks = 0;
+  #paths = 0;
 
   constructor(
     readonly kind: TestDatabase['kind'],
     readonly database: FreshDatabase,
     readonly receiver: CanaryReceiver,
+    readonly proxy: ConnectProxy,
+    readonly logLevel: string,
   ) {}
 
   get parse(): ParseApplication {
@@ -109,7 +116,7 @@ export class Scene {
 
   /** Registers a hook whose headers hold a secret of its own, and learns the secret that signs. */
   async hook(target: object, answer: string, settings: object = {}, url?: string): Promise<string> {
-    const path = url === undefined ? `/h/${(this.#hooks += 1)}/${answer}` : new URL(url).pathname;
+    const path = url === undefined ? `/h/${(this.#paths += 1)}/${answer}` : new URL(url).pathname;
     const value = random();
     this.found('header value of a hook', value, path);
     const body = {
@@ -124,6 +131,30 @@ export class Scene {
     this.found('secret of a hook', secret.slice('whsec_'.length));
     this.found('secret of a hook', Buffer.from(secret.slice('whsec_'.length), 'base64').toString('hex'));
     return path;
+  }
+
+  /** The same for a subscription; gives its objectId. */
+  async subscription(answer: string, settings: object, url?: string): Promise<string> {
+    const path = url === undefined ? `/s/${(this.#paths += 1)}/${answer}` : new URL(url).pathname;
+    const value = random();
+    this.found('header value of a subscription', value, path);
+    const { basicAuth } = settings as { readonly basicAuth?: { readonly password: string } };
+    if (basicAuth) this.found('basicAuth password of a subscription', basicAuth.password, path);
+    const { objectId, secret } = await this.call('POST', '/webhooks/subscriptions', this.master, {
+      name: path.replaceAll('/', '.').slice(1),
+      url: url ?? this.receiver.url(path),
+      events: ['*'],
+      classes: ['Puppy'],
+      headers: { 'x-own-secret': value },
+      ...settings,
+    });
+    if (typeof secret !== 'string') throw new Error(`no secret for ${path}`);
+    this.found('secret of a subscription', secret.slice('whsec_'.length));
+    this.found(
+      'secret of a subscription',
+      Buffer.from(secret.slice('whsec_'.length), 'base64').toString('hex'),
+    );
+    return String(objectId);
   }
 
   /** Signs a user up and gives headers with the session token. */
@@ -161,19 +192,13 @@ class FilesInMemory {
   }
 }
 
-export async function startScene(database: TestDatabase, logLevel: string): Promise<Scene> {
-  const scene = new Scene(database.kind, await database.create(), await startCanaryReceiver());
-  const { keys } = scene;
-  scene.parse = await startParseApplication({
-    database: scene.database,
+/** A server on the database of the scene, whose lines are recorded. */
+export async function startServer(scene: Scene, webhooks: WebhooksOptions): Promise<ParseApplication> {
+  const { database, keys, logLevel, lines } = scene;
+  return startParseApplication({
+    database,
     appId,
-    webhooks: {
-      encryptionKey: scene.encryptionKey,
-      metricsToken: scene.metricsToken,
-      breakerFailures: 2,
-      breakerOpenMs: 600_000,
-      network: { deny: ['10.9.9.9'] },
-    },
+    webhooks,
     parse: {
       ...keys,
       logLevel,
@@ -185,13 +210,27 @@ export async function startScene(database: TestDatabase, logLevel: string): Prom
         cloudFunctionSuccess: 'info',
         cloudFunctionError: 'error',
       },
-      loggerAdapter: createRecordingLogger(scene.lines),
+      loggerAdapter: createRecordingLogger(lines),
       liveQuery: { classNames: ['Ball'] },
       filesAdapter: new FilesInMemory(),
       maintenanceKeyIps: ['127.0.0.1', '::1'],
       fileUpload: { enableForAnonymousUser: true, enableForAuthenticatedUser: true, enableForPublic: true },
       auth: { canary: { validateAppId: async () => undefined, validateAuthData: async () => undefined } },
     },
+  });
+}
+
+export async function startScene(database: TestDatabase, logLevel: string): Promise<Scene> {
+  const receiver = await startCanaryReceiver();
+  const proxy = await startConnectProxy();
+  const scene = new Scene(database.kind, await database.create(), receiver, proxy, logLevel);
+  const { keys } = scene;
+  scene.parse = await startServer(scene, {
+    encryptionKey: scene.encryptionKey,
+    metricsToken: scene.metricsToken,
+    breakerFailures: 2,
+    breakerOpenMs: 600_000,
+    network: { deny: ['10.9.9.9'] },
   });
   const app = { 'X-Parse-Application-Id': appId };
   scene.client = {

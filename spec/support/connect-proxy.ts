@@ -4,14 +4,16 @@ import { createServer, type IncomingMessage, type Server } from 'node:http';
 import { createServer as createTlsServer, type Server as TlsServer } from 'node:https';
 import { connect, type AddressInfo, type Socket } from 'node:net';
 
-/** What the proxy does with a CONNECT; a number is the status that it answers. */
-export type ProxyBehaviour = 'tunnel' | 'hang' | 'reset' | 'speak-first' | number;
+/** What the proxy does with a CONNECT; a number is the status that it answers, `echo` answers 403 and what it was sent. */
+export type ProxyBehaviour = 'tunnel' | 'hang' | 'reset' | 'speak-first' | 'echo' | number;
 
 export interface ConnectProxy {
   readonly host: string;
   readonly port: number;
   /** Every CONNECT, in order: where to, and what it was told of the client. */
   readonly asked: readonly { readonly authority: string; readonly authorization: string | undefined }[];
+  /** The headers of every CONNECT, names and values in turn, as they came. */
+  readonly rawHeaders: readonly (readonly string[])[];
   /** Requests of any other method: what must never come. */
   readonly others: readonly string[];
   /** Connections that it accepted. */
@@ -30,6 +32,7 @@ export async function startConnectProxy(tls?: {
   readonly cert: string;
 }): Promise<ConnectProxy> {
   const asked: { authority: string; authorization: string | undefined }[] = [];
+  const rawHeaders: string[][] = [];
   const others: string[] = [];
   const sockets = new Set<Socket>();
   const waiters = new Set<() => void>();
@@ -63,6 +66,7 @@ export async function startConnectProxy(tls?: {
   function onConnect(request: IncomingMessage, socket: Socket, head: Buffer): void {
     const authority = request.url ?? '';
     asked.push({ authority, authorization: request.headers['proxy-authorization'] });
+    rawHeaders.push(request.rawHeaders);
     const behaviour = behaviours[Math.min(turn++, behaviours.length - 1)] ?? 'tunnel';
     wake();
     // A server's sockets stay half open after their other side has ended.
@@ -78,6 +82,13 @@ export async function startConnectProxy(tls?: {
       case 'reset':
         socket.destroy();
         return;
+      case 'echo': {
+        const echo = request.rawHeaders.join(' ');
+        socket.end(
+          `HTTP/1.1 403 ${echo}\r\nX-Echo: ${echo}\r\nContent-Length: ${echo.length}\r\n\r\n${echo}`,
+        );
+        return;
+      }
       case 'speak-first':
         socket.write('HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 14\r\n\r\n{"success":{}}');
         return;
@@ -113,6 +124,7 @@ export async function startConnectProxy(tls?: {
     host: '127.0.0.1',
     port,
     asked,
+    rawHeaders,
     others,
     get connections() {
       return connections;

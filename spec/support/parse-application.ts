@@ -78,7 +78,9 @@ export async function startParseApplication(options: ApplicationOptions): Promis
       ...options.parse,
     }),
   );
+  let forgetExceptions = (): void => undefined;
   const stop = async (): Promise<void> => {
+    forgetExceptions();
     server.close();
     server.closeAllConnections();
     await webhooks.stop();
@@ -90,7 +92,13 @@ export async function startParseApplication(options: ApplicationOptions): Promis
     await stop();
     throw error;
   }
+  // The getter adds a listener to the process, which Parse Server never takes away.
+  const before = process.listeners('uncaughtException');
   app.use('/parse', parseServer.app);
+  const added = process.listeners('uncaughtException').filter(listener => !before.includes(listener));
+  forgetExceptions = () => {
+    for (const listener of added) process.removeListener('uncaughtException', listener);
+  };
 
   async function call(
     method: string,

@@ -1,6 +1,9 @@
 // Holds the table of limits in docs/options.md against the constants, options and settings of the code.
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { maxEventBytes } from '../../src/events/event-publisher';
+import { maxExcerptBytes } from '../../src/events/reply-excerpt';
+import { subscriptionDefaults } from '../../src/events/subscription-settings';
 import { maxDepth } from '../../src/wire/request-headers';
 import { parseSettings, settingDefaults, type HookSettings } from '../../src/hooks/hook-settings';
 import { minCallsJudged, rateWindowMs } from '../../src/http/failure-breaker';
@@ -10,6 +13,8 @@ import { maxHeaderBytes } from '../../src/http/undici-client';
 import { parseOptions } from '../../src/options';
 import { lockLeaseMs, lockWaitMs } from '../../src/parse/database-hook-store';
 import { maxDepth as maxRequestDepth } from '../../src/parse/encode-value';
+import { defaultMaxBodyBytes } from '../../src/receiver/receive';
+import { defaultToleranceSeconds } from '../../src/receiver/verify';
 import { maxErrorLength, maxReplyDepth } from '../../src/wire/decode-reply';
 
 const options = parseOptions({});
@@ -20,6 +25,8 @@ const size = (bytes: number): string =>
   bytes % 1_048_576 === 0 ? `${bytes / 1_048_576} MiB` : `${bytes / 1024} KiB`;
 const option = (name: keyof typeof options): string => `option \`${name}\``;
 const setting = (name: keyof HookSettings): string => `setting \`${name}\``;
+
+const field = (name: keyof typeof subscriptionDefaults): string => `field \`${name}\``;
 
 const maxHeaders = 50;
 const maxHeaderSum = 8192;
@@ -75,6 +82,17 @@ const expected: readonly (readonly [limit: string, value: string, setBy?: string
   ['time whose calls that share is of', duration(rateWindowMs)],
   ['calls that it is of at least', number(minCallsJudged)],
   ['rest of a receiver while the breaker is open', duration(options.breakerOpenMs), option('breakerOpenMs')],
+  ['one attempt to a subscription', duration(subscriptionDefaults.timeoutMs), field('timeoutMs')],
+  ['attempts to a subscription under way', number(subscriptionDefaults.concurrency), field('concurrency')],
+  ['body of an object event', size(subscriptionDefaults.maxBodyBytes), field('maxBodyBytes')],
+  ['`data` of a custom event', size(maxEventBytes)],
+  ['reply body kept with an attempt', size(maxExcerptBytes)],
+  ['body that the receiver kit reads', size(defaultMaxBodyBytes), 'its `maxBodyBytes`'],
+  [
+    'age of a signature that the kit accepts',
+    duration(defaultToleranceSeconds * 1000),
+    'its `toleranceSeconds`',
+  ],
   ['wait for deliveries under way at `stop()`', duration(options.drainTimeoutMs), option('drainTimeoutMs')],
   ['lease of the registration lock', duration(lockLeaseMs)],
   ['wait for the registration lock', duration(lockWaitMs)],

@@ -44,7 +44,7 @@ export interface ReceivedWebhook extends VerifiedWebhook {
 
 export const depthHeader = 'X-Parse-Webhook-Depth';
 
-const defaultMaxBodyBytes = 10 * 1024 * 1024;
+export const defaultMaxBodyBytes = 10 * 1024 * 1024;
 
 export type Received =
   | { readonly kind: 'webhook'; readonly webhook: ReceivedWebhook }

@@ -35,7 +35,7 @@ export interface VerifiedWebhook {
 
 export type Verifier = (rawBody: Buffer | string, headers: WebhookHeaders) => VerifiedWebhook;
 
-const defaultToleranceSeconds = 300;
+export const defaultToleranceSeconds = 300;
 
 // A sender with eleven secrets and a few ed25519 keys needs fewer; a stranger's header of 16 kB could hold 170 ed25519
 // signatures of 60 µs each.
