@@ -109,7 +109,11 @@ export class RunningEvents {
       whyUnreachable: (url, network) => whyUnreachable(url, options, network),
       completeKeys: settings => hooks.completeKeys(settings),
       senderOf: subscription => senders.of(subscription),
-      cancelDeliveries: endpoint => store.cancel(endpoint, clock.now()),
+      cancelDeliveries: endpoint => {
+        const removedAt = clock.now();
+        // Of many it may take longer than the lock is held.
+        return store.cancel(endpoint, removedAt, removedAt);
+      },
     });
     this.matcher = new CompiledMatcher({ registry: this.subscriptions, clock, logger });
     const endpoints = joinEndpoints(
@@ -134,6 +138,7 @@ export class RunningEvents {
       },
       options: {
         ...options.dispatch,
+        maxConcurrency: options.maxConnectionsPerOrigin,
         leaseMarginMs: Math.min(maxLeaseMarginMs, Math.floor(options.dispatch.leaseMs / 6)),
         breaker: {
           failuresToOpen: breakerFailures,
@@ -180,7 +185,7 @@ export class RunningEvents {
       currentDepth: () => parts.depth.next({ headers: undefined, isMaster: true, isBlocking: false }),
     });
     this.#retention = new Retention({ store, clock, logger, options: options.retention });
-    hooks.onRemoved(key => this.#cancelHook(key));
+    hooks.onRemoved((key, removedAt) => this.#cancelHook(key, removedAt));
   }
 
   /** Where the management API finds everything. */
@@ -191,6 +196,7 @@ export class RunningEvents {
       matcher: this.matcher,
       intake: this.intake,
       deliveries: this.#store,
+      expunge: (className, objectId) => this.#expunge(className, objectId),
       publisher: this.#publisher,
       wake: () => this.#dispatcher.wake(),
       clock,
@@ -288,10 +294,18 @@ export class RunningEvents {
     await within(this.#parts.clock, timeoutMs, this.subscriptions.refreshHealth()).catch(() => undefined);
   }
 
-  async #cancelHook(key: string): Promise<void> {
+  async #expunge(className: string, objectId: string): Promise<number> {
+    this.intake.withdraw(className, objectId);
+    const count = await this.#store.expunge(className, objectId, this.#parts.clock.now());
+    this.intake.withdraw(className, objectId);
+    this.#dispatcher.withdraw(className, objectId);
+    return count;
+  }
+
+  async #cancelHook(key: string, removedAt: number): Promise<void> {
     const { clock, logger } = this.#parts;
     try {
-      await this.#store.cancel(hookEndpointKey(key), clock.now());
+      await this.#store.cancel(hookEndpointKey(key), clock.now(), removedAt);
     } catch (error) {
       // Who meets such a delivery later cancels it, too.
       logger.warn(`webhooks: deliveries of a removed hook are cancelled later: ${String(error)}`);

@@ -11,8 +11,8 @@ import { MemoryDeliveryStore } from '../../src/events/memory-delivery-store';
 import { MongodbDeliveryStore } from '../../src/events/mongodb-delivery-store';
 import { PostgresDeliveryStore } from '../../src/events/postgres-delivery-store';
 import { systemClock } from '../../src/shared/clock';
-import { silentLogger } from '../../src/shared/logger';
 import { describeOnEachDatabase } from '../support/databases';
+import { silentLogger } from '../support/silent-logger';
 
 interface TestStores {
   /** A store with connections of its own on the same deliveries; not migrated. */
@@ -593,23 +593,6 @@ function contract(setUp: () => Promise<TestStores>): void {
     });
   });
 
-  describe('listDueIds', () => {
-    it('lists what was due before now and is not leased, oldest first', async () => {
-      const [young, old, future, leased, expired] = [
-        newDelivery({ nextAttemptAt: noon - 1 }),
-        newDelivery({ nextAttemptAt: noon - 100, endpoint: 'subscription/two' }),
-        newDelivery({ nextAttemptAt: noon }),
-        newDelivery({ nextAttemptAt: noon - 50 }),
-        newDelivery({ nextAttemptAt: noon - 60 }),
-      ];
-      await store.insert([young, old, future], undefined);
-      await store.insert([leased], lease);
-      await store.insert([expired], { owner: 'dead', expiresAt: noon - 1 });
-      expect(await store.listDueIds(noon, 10)).toEqual(idsOf([old, expired, young]));
-      expect(await store.listDueIds(noon, 2)).toEqual(idsOf([old, expired]));
-    });
-  });
-
   describe('list and countByState', () => {
     it('lists the newest first, without bodies', async () => {
       const [old, young] = [newDelivery(), newDelivery({ createdAt: noon + 1 })];
@@ -845,6 +828,14 @@ function contract(setUp: () => Promise<TestStores>): void {
       expect(await store.cancel('subscription/one', noon + 4)).toBe(0);
     });
 
+    it('leaves what was created after a time', async () => {
+      const [before, then, later] = [noon - 1, noon, noon + 1].map(createdAt => newDelivery({ createdAt }));
+      await store.insert([before!, then!, later!], undefined);
+      expect(await store.cancel('subscription/one', noon + 9, noon)).toBe(2);
+      expect(await getDelivery(then!.id)).toMatchObject({ state: 'cancelled', finishedAt: noon + 9 });
+      expect(await getDelivery(later!.id)).toMatchObject({ state: 'pending' });
+    });
+
     it('ends thousands', async () => {
       await store.insert(newDeliveries(1100), undefined);
       expect(await store.cancel('subscription/one', noon)).toBe(1100);
@@ -866,7 +857,7 @@ function contract(setUp: () => Promise<TestStores>): void {
       await store.insert([pending], undefined);
       await finishAt(noon - 1);
       const young = await finishAt(noon);
-      expect(await store.purge({ finishedBefore: noon, keep: 100, limit: 100 })).toBe(1);
+      expect(await store.purge({ finishedBefore: noon, keep: 100 })).toBe(1);
       expect(await listed()).toEqual([pending.id, young]);
       expect(await store.stats({ since: 0, until: noon + minute, bucketMs: minute })).toMatchObject([
         { attempts: 1 },
@@ -879,25 +870,40 @@ function contract(setUp: () => Promise<TestStores>): void {
         await finishAt(noon + 10),
         await finishAt(noon + 20),
       ];
-      expect(await store.purge({ finishedBefore: noon, keep: 3, limit: 100 })).toBe(0);
-      expect(await store.purge({ finishedBefore: noon, keep: 2, limit: 100 })).toBe(1);
+      expect(await store.purge({ finishedBefore: noon, keep: 3 })).toBe(0);
+      expect(await store.purge({ finishedBefore: noon, keep: 2 })).toBe(1);
       expect(await listed()).toEqual([first, third]);
       expect(await store.get(second)).toBeUndefined();
-      expect(await store.purge({ finishedBefore: noon, keep: 0, limit: 100 })).toBe(2);
+      expect(await store.purge({ finishedBefore: noon, keep: 0 })).toBe(2);
       expect(await listed()).toEqual([]);
     });
 
-    it('deletes at most `limit`, what ended first before the rest', async () => {
-      const ids = [
-        await finishAt(noon - 3),
-        await finishAt(noon - 2),
-        await finishAt(noon - 1),
-        await finishAt(noon),
-      ];
-      expect(await store.purge({ finishedBefore: noon - 1, keep: 1, limit: 1 })).toBe(1);
-      expect(await listed()).toEqual(ids.slice(1));
-      expect(await store.purge({ finishedBefore: noon - 1, keep: 1, limit: 2 })).toBe(2);
-      expect(await listed()).toEqual(ids.slice(3));
+    it('deletes what is old and what is too much, of the same moment by id, in as many steps as it takes', async () => {
+      const old = newDeliveries(1100);
+      const sameMoment = newDeliveries(1205);
+      await insertFinished(old, { finishedAt: noon - 1 });
+      await insertFinished(sameMoment, { finishedAt: noon });
+      expect(await store.purge({ finishedBefore: noon, keep: 1204 })).toBe(1101);
+      expect(await store.purge({ finishedBefore: noon, keep: 5 })).toBe(1199);
+      expect(await listed()).toEqual(idsOf(sameMoment.slice(-5)));
+    });
+
+    it('lets many do it at once, and deletes nothing that is to be kept', async () => {
+      await insertFinished(newDeliveries(50), { finishedAt: noon });
+      const purged = await Promise.all(
+        Array.from({ length: 3 }, () => store.purge({ finishedBefore: noon, keep: 20 })),
+      );
+      expect(purged.reduce((sum, count) => sum + count)).toBe(30);
+      expect(await listed()).toHaveLength(20);
+    });
+
+    it('does no more when it is told to stop', async () => {
+      const id = await finishAt(noon - 1);
+      const { signal } = new AbortController();
+      const request = { finishedBefore: noon, keep: 0 };
+      expect(await store.purge({ ...request, signal: AbortSignal.abort() })).toBe(0);
+      expect(await listed()).toEqual([id]);
+      expect(await store.purge({ ...request, signal })).toBe(1);
     });
   });
 

@@ -10,7 +10,6 @@ import { PostgresDeliveryStore } from '../../src/events/postgres-delivery-store'
 import type { ExchangeClient } from '../../src/http/exchange';
 import { createExchangeClient } from '../../src/http/undici-client';
 import { systemClock, type Clock } from '../../src/shared/clock';
-import { silentLogger } from '../../src/shared/logger';
 import { startCuttableProxy } from '../support/cuttable-proxy';
 import { describeOnEachDatabase } from '../support/databases';
 import {
@@ -23,6 +22,7 @@ import {
   TestEndpoints,
 } from '../support/dispatching';
 import { startMisbehavingReceiver, type MisbehavingReceiver } from '../support/misbehaving-receiver';
+import { silentLogger } from '../support/silent-logger';
 import { Reply, startWebhookReceiver, type WebhookReceiver } from '../support/webhook-receiver';
 
 interface TestStores {
@@ -30,7 +30,6 @@ interface TestStores {
   open(uri?: string): DeliveryStore;
   /** Undefined in memory. */
   readonly uri: string | undefined;
-  readonly backlogRows: number;
   dispose(): Promise<void>;
 }
 
@@ -41,6 +40,7 @@ interface Node {
 }
 
 const hour = 3_600_000;
+const backlogRows = 100_000;
 
 describe('dispatching from memory', () => {
   contract(async () => {
@@ -48,7 +48,6 @@ describe('dispatching from memory', () => {
     return {
       open: () => store,
       uri: undefined,
-      backlogRows: 100_000,
       dispose: () => store.close(),
     };
   });
@@ -58,14 +57,18 @@ describeOnEachDatabase('dispatching from a database', database => {
   contract(async () => {
     const fresh = await database.create();
     const opened: DeliveryStore[] = [];
-    const open = (uri = fresh.databaseURI): DeliveryStore => {
-      const parts = { connection: uri, clock: systemClock, logger: silentLogger };
+    const open = (uri?: string): DeliveryStore => {
+      const parts = { connection: uri ?? fresh.databaseURI, clock: systemClock, logger: silentLogger };
       const store =
         database.kind === 'postgres'
           ? new PostgresDeliveryStore(parts)
           : new MongodbDeliveryStore({
               ...parts,
-              options: { serverSelectionTimeoutMS: 500, connectTimeoutMS: 500 },
+              // Impatient through a proxy only: CI's server in place of MongoDB has no index that skips, and answers no
+              // heartbeat while it reads all of a backlog of 100,000.
+              ...(uri !== undefined && {
+                options: { serverSelectionTimeoutMS: 500, connectTimeoutMS: 500 },
+              }),
             });
       opened.push(store);
       return store;
@@ -74,8 +77,6 @@ describeOnEachDatabase('dispatching from a database', database => {
     return {
       open,
       uri: fresh.databaseURI,
-      // CI's server in place of MongoDB has no index that skips: each look at its lanes reads all of a backlog.
-      backlogRows: database.kind === 'mongodb' ? 10_000 : 100_000,
       dispose: async () => {
         await Promise.all(opened.map(store => store.close()));
         await fresh.drop();
@@ -292,7 +293,7 @@ function contract(openStores: () => Promise<TestStores>): void {
 
   it('lets a backlog of one endpoint delay no other', async () => {
     const key = serve('backlog', { url: bad.url('hangs-before-headers'), timeoutMs: 20_000 });
-    for (let written = 0; written < stores.backlogRows; written += 2000) {
+    for (let written = 0; written < backlogRows; written += 2000) {
       await store.insert(newDeliveries(2000, key), undefined);
     }
     const good = serve('good');
@@ -307,7 +308,31 @@ function contract(openStores: () => Promise<TestStores>): void {
     // Held by count: not one of the backlog has ended, and no more than its share was sent.
     expect(ledger.of(key)).toEqual([]);
     expect(bad.requests.length).toBe(16);
-    expect(await store.countByState({ endpoint: key })).toMatchObject({ pending: stores.backlogRows });
+    expect(await store.countByState({ endpoint: key })).toMatchObject({ pending: backlogRows });
+  }, 120_000);
+
+  it('lets few attempts of a backlog that moves come before a delivery of another endpoint', async () => {
+    const backlog = serve('backlog');
+    for (let written = 0; written < 6000; written += 2000) {
+      await store.insert(newDeliveries(2000, backlog), undefined);
+    }
+    const good = serve('good');
+    const { outbox } = await startNode();
+    await receiver.received('/backlog', 100);
+    const between: number[] = [];
+    for (let sent = 1; sent <= 40; sent++) {
+      const before = receiver.calls.length;
+      await outbox.add([newDelivery(good)]);
+      await receiver.received('/good', sent);
+      between.push(receiver.calls.length - before - 1);
+    }
+    // Of 6000 that were there before. 8 of its attempts, 16 and none were the median in memory, on PostgreSQL and on CI's
+    // MongoDB; 20, 32 and 112 the most, where the insert of one waited for the claims of the other.
+    between.sort((a, b) => a - b);
+    expect(between[between.length / 2]).toBeLessThanOrEqual(64);
+    expect(between.at(-1)).toBeLessThanOrEqual(1000);
+    // It was there all the time.
+    expect((await store.countByState({ endpoint: backlog })).pending).toBeGreaterThan(0);
   }, 120_000);
 
   it('attempts each delivery once while several nodes live', async () => {

@@ -1,12 +1,13 @@
-// What is particular to deliveries on MongoDB: inserts whose answer is lost.
+// What is particular to deliveries on MongoDB: inserts whose answer is lost, and what it is asked for.
+import { MongoClient, type Document } from 'mongodb';
 import type { NewDelivery } from '../../src/events/delivery';
 import { MongodbDeliveryStore } from '../../src/events/mongodb-delivery-store';
 import { Outbox } from '../../src/events/outbox';
 import { systemClock } from '../../src/shared/clock';
-import { silentLogger } from '../../src/shared/logger';
 import { startCuttableProxy } from '../support/cuttable-proxy';
 import { describeOnDatabase, type FreshDatabase } from '../support/databases';
-import { newDelivery } from '../support/dispatching';
+import { newDeliveries, newDelivery } from '../support/dispatching';
+import { silentLogger } from '../support/silent-logger';
 
 describeOnDatabase('mongodb', 'deliveries on MongoDB', database => {
   let fresh: FreshDatabase;
@@ -75,5 +76,47 @@ describeOnDatabase('mongodb', 'deliveries on MongoDB', database => {
     await Promise.allSettled(inserts);
     expect(await store.get(delivery.id)).toBeDefined();
     await close();
+  });
+
+  /** Runs `use` and gives the commands of that name that the driver sent meanwhile. */
+  async function commandsOf(name: string, use: (store: MongodbDeliveryStore) => Promise<unknown>) {
+    const client = new MongoClient(fresh.databaseURI, { monitorCommands: true });
+    const store = new MongodbDeliveryStore({
+      connection: client.db(),
+      clock: systemClock,
+      logger: silentLogger,
+    });
+    await store.migrate();
+    await store.insert(newDeliveries(2500, 'somewhere'), undefined);
+    await store.cancel('somewhere', 1000);
+    const commands: Document[] = [];
+    client.on('commandStarted', ({ commandName, command }) => {
+      if (commandName === name) commands.push(command);
+    });
+    await use(store);
+    await client.close();
+    return commands;
+  }
+
+  it('counts what is kept once per purge, and not at all when there are fewer documents', async () => {
+    const commands = await commandsOf('find', async store => {
+      expect(await store.purge({ finishedBefore: 0, keep: 2500 })).toBe(0);
+      expect(await store.purge({ finishedBefore: 0, keep: 400 })).toBe(2100);
+    });
+    expect(commands.flatMap(({ skip }) => (typeof skip === 'number' ? [skip] : []))).toEqual([400]);
+  });
+
+  it('asks the index for attempts between both ends of the time of its statistics', async () => {
+    const commands = await commandsOf('aggregate', store =>
+      store.stats({ since: 60_000, until: 120_000, bucketMs: 60_000, endpoint: 'somewhere' }),
+    );
+    expect(commands.map(({ pipeline }) => pipeline[0])).toEqual([
+      {
+        $match: {
+          endpoint: 'somewhere',
+          attempts: { $elemMatch: { startedAt: { $gte: 60_000, $lt: 120_000 } } },
+        },
+      },
+    ]);
   });
 });

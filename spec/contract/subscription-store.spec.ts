@@ -11,13 +11,13 @@ import { DatabaseHookStore } from '../../src/parse/database-hook-store';
 import { DatabaseSubscriptionStore } from '../../src/parse/database-subscription-store';
 import type { DatabaseController } from '../../src/parse/internals';
 import { systemClock } from '../../src/shared/clock';
-import { silentLogger } from '../../src/shared/logger';
 import { describeOnEachDatabase, type FreshDatabase } from '../support/databases';
 import { ManualClock } from '../support/manual-clock';
 import { MemoryEventKeyStore } from '../support/memory-event-key-store';
 import { MemorySubscriptionStore } from '../support/memory-subscription-store';
 import { masterKey, startParseApplication, type ParseApplication } from '../support/parse-application';
 import { boxOf } from '../support/secret-boxes';
+import { silentLogger } from '../support/silent-logger';
 import { openSubscriptionNode } from '../support/subscription-node';
 
 interface Stores {

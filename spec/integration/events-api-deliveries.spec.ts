@@ -2,10 +2,10 @@
 import { MongodbDeliveryStore } from '../../src/events/mongodb-delivery-store';
 import { PostgresDeliveryStore } from '../../src/events/postgres-delivery-store';
 import { systemClock } from '../../src/shared/clock';
-import { silentLogger } from '../../src/shared/logger';
 import { describeOnEachDatabase } from '../support/databases';
 import { createDelivery, deliver } from '../support/event-deliveries';
 import { startEventsApi, type EventsApi } from '../support/events-api';
+import { silentLogger } from '../support/silent-logger';
 
 let api: EventsApi;
 /** A minute before the clock's time. */

@@ -193,4 +193,21 @@ describeOnEachDatabase('the log of deliveries', database => {
     const again = await parse.master('POST', `/webhooks/deliveries/${row.objectId}/replay`);
     expect(again.status).toBeGreaterThanOrEqual(400);
   });
+
+  it('nothing of an object is sent any more when its removal is answered, also from memory', async () => {
+    let release = (): void => undefined;
+    const released = new Promise<void>(resolve => (release = resolve));
+    const made = await listen(() => released.then(() => ({})), { concurrency: 1 });
+    const objectId = await save(parse, className, { name: 'a private name' });
+    await receiver.received(path, 1);
+    for (const n of [1, 2]) await parse.client('PUT', `/classes/${className}/${objectId}`, { body: { n } });
+    const expunged = await parse.master('DELETE', `/webhooks/objects/${className}/${objectId}/payloads`);
+    expect(expunged.body).toEqual({ count: 3 });
+    release();
+    const other = await save(parse, className, { name: 'public' });
+    await finishedDeliveries(parse, made, 4);
+    const sent = receiver.calls.filter(call => call.path === path).map(({ raw }) => raw.toString());
+    expect(sent.filter(body => body.includes(objectId))).toHaveLength(1);
+    expect(sent.filter(body => body.includes(other))).toHaveLength(1);
+  });
 });

@@ -4,8 +4,8 @@ import { MemoryDeliveryStore } from '../../src/events/memory-delivery-store';
 import { MongodbDeliveryStore } from '../../src/events/mongodb-delivery-store';
 import { PostgresDeliveryStore } from '../../src/events/postgres-delivery-store';
 import { systemClock } from '../../src/shared/clock';
-import { silentLogger } from '../../src/shared/logger';
 import type { TestDatabase } from './databases';
+import { silentLogger } from './silent-logger';
 
 export interface OpenedStore {
   readonly store: DeliveryStore;

@@ -53,6 +53,7 @@ export class TestEndpoints implements Endpoints {
       label: key,
       url: 'http://127.0.0.1:9/',
       isPaused: false,
+      resumedAt: undefined,
       timeoutMs: 5000,
       concurrency: 16,
       retry: { scheduleMs: [20, 20, 20], jitter: 0 },

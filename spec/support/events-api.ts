@@ -13,13 +13,13 @@ import { CompiledMatcher } from '../../src/events/subscription-matcher';
 import { SubscriptionRegistry } from '../../src/events/subscription-registry';
 import { HookRegistry } from '../../src/hooks/registry';
 import { SecretBoxes } from '../../src/hooks/secret-box';
-import { silentLogger } from '../../src/shared/logger';
 import { ManualClock } from './manual-clock';
 import { MemoryEventKeyStore } from './memory-event-key-store';
 import { MemoryHookStore } from './memory-hook-store';
 import { MemorySubscriptionStore } from './memory-subscription-store';
 import type { Answer } from './parse-application';
 import { boxOf } from './secret-boxes';
+import { silentLogger } from './silent-logger';
 
 export type Key = 'master' | 'read-only' | 'none';
 
@@ -102,6 +102,7 @@ export async function startEventsApi(store: DeliveryStore = new MemoryDeliverySt
       subscriptions,
       matcher,
       deliveries: store,
+      expunge: (className, objectId) => store.expunge(className, objectId, clock.now()),
       intake,
       publisher: new EventPublisher({ matcher, intake, keys: new MemoryEventKeyStore(), clock }),
       wake: () => {

@@ -81,11 +81,11 @@ export class MemorySubscriptionStore implements SubscriptionStore {
     }));
   }
 
-  async resume(objectId: string): Promise<boolean> {
+  async resume(objectId: string, at: number): Promise<boolean> {
     this.#warned.delete(objectId);
     return this.#change(objectId, row => {
       const { lastSuccessAt, lastFailureAt } = row.health;
-      return { ...row, health: { ...newHealth, lastSuccessAt, lastFailureAt } };
+      return { ...row, health: { ...newHealth, lastSuccessAt, lastFailureAt, resumedAt: at } };
     });
   }
 

@@ -163,6 +163,22 @@ describe('an attempt', () => {
     });
   });
 
+  it('whose receiver asks for a pause leaves its delivery waiting, also when it was the last', async () => {
+    for (const answer of [replied(410), replied(500, { 'webhook-delivery': 'disable' })]) {
+      for (const attemptCount of [0, 2]) {
+        const { progress, clock } = await make(answer, { delivery: { attemptCount } });
+        expect(progress).toMatchObject({
+          state: 'pending',
+          attemptCount: attemptCount + 1,
+          nextAttemptAt: clock.now(),
+        });
+      }
+      const endpoint = 'hook/trigger/Puppy/afterSave';
+      const ofHook = await make(answer, { delivery: { attemptCount: 2, endpoint } });
+      expect(ofHook.progress).toMatchObject({ state: 'exhausted' });
+    }
+  });
+
   it('that the receiver wants no more of is cancelled', async () => {
     const { progress, attempt } = await make(replied(200, { 'webhook-delivery': 'abort-message' }));
     expect(progress).toMatchObject({ state: 'cancelled', lastError: 'abort-message', lastStatus: 200 });

@@ -47,6 +47,8 @@ async function open(count: number) {
     owner: lease.owner,
     leaseEndsAt: 0,
     stage: 'recording',
+    isBacklog: false,
+    isWithdrawn: false,
   }));
   const add = (one: HeldDelivery, more: Partial<AttemptToRecord> = {}): void =>
     recorder.add({

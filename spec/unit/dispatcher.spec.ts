@@ -6,7 +6,14 @@ import { InProcessDispatcher } from '../../src/events/dispatcher';
 import type { DispatcherOptions } from '../../src/events/dispatcher-options';
 import { MemoryDeliveryStore } from '../../src/events/memory-delivery-store';
 import type { ExchangeRequest, ExchangeResult } from '../../src/http/exchange';
-import { AttemptLedger, newDeliveries, RecordingLogger, TestEndpoints } from '../support/dispatching';
+import { createDeliveryId } from '../../src/shared/ids';
+import {
+  AttemptLedger,
+  newDeliveries,
+  newDelivery,
+  RecordingLogger,
+  TestEndpoints,
+} from '../support/dispatching';
 import { ManualClock } from '../support/manual-clock';
 
 const settle = async (): Promise<void> => {
@@ -18,6 +25,7 @@ class FailingStore extends MemoryDeliveryStore {
   readonly hangs = new Set<'claim'>();
   claims = 0;
   renewals = 0;
+  beforeCancel: (() => Promise<void>) | undefined;
 
   #fail(call: 'finish' | 'claim' | 'renew' | 'release' | 'nextDueAt'): void {
     if (this.fails.has(call)) throw new Error(`${call} is down`);
@@ -28,6 +36,11 @@ class FailingStore extends MemoryDeliveryStore {
     if (this.hangs.has('claim')) return new Promise<never>(() => undefined);
     this.#fail('claim');
     return super.claim(request);
+  }
+
+  override async cancel(endpoint: string, now: number, createdUntil?: number) {
+    await this.beforeCancel?.();
+    return super.cancel(endpoint, now, createdUntil);
   }
 
   override async finish(finished: readonly FinishedAttempt[]) {
@@ -251,6 +264,57 @@ describe('a dispatcher', () => {
     await stop();
   });
 
+  it('lets receivers that hang hold up none that has nothing under way', async () => {
+    const { endpoints, take, requests, answerWith, stop } = await open({ maxInFlight: 20 });
+    const hanging = Array.from({ length: 20 }, (_, number) => `hanging-${number}`);
+    for (const name of hanging) endpoints.set(name, {});
+    answerWith(undefined);
+    await take(newDeliveries(50, 'hanging-0'));
+    await take(newDeliveries(50, 'hanging-1'));
+    expect(requests.length).toBe(20);
+    endpoints.set('good', {});
+    await take(newDeliveries(2, 'good'));
+    expect(lanesOf(requests, 'good')).toBe(1);
+    await requests.at(-1)?.answer(ok);
+    expect(lanesOf(requests, 'good')).toBe(2);
+    await requests.at(-1)?.answer(ok);
+    // Up to twice as many in all.
+    for (const name of hanging) await take(newDeliveries(5, name));
+    for (let more = 0; more < 10; more++) {
+      endpoints.set(`more-${more}`, {});
+      await take(newDeliveries(1, `more-${more}`));
+    }
+    expect(requests.length - 2).toBe(40);
+    await stop();
+  });
+
+  it('starts no more than connections can be had: a wait for one would look like a slow receiver', async () => {
+    const { endpoints, take, requests, answerWith, dispatcher, stop } = await open({ maxConcurrency: 10 });
+    endpoints.set('one', { concurrency: 200 });
+    answerWith(undefined);
+    await take(newDeliveries(50, 'one'));
+    expect(requests.length).toBe(10);
+    await requests[0]?.answer(ok);
+    expect(requests.length).toBe(11);
+    expect(dispatcher.stateOf('one')).toMatchObject({ inFlight: 10 });
+    await stop();
+  });
+
+  it('keeps a high concurrency busy with what it claims, and gives nothing back', async () => {
+    const options = { maxConcurrency: 400, maxRowsPerEndpoint: 64 };
+    const { store, endpoints, take, advance, requests, answerWith, dispatcher, stop } = await open(options);
+    endpoints.set('one', { concurrency: 400 });
+    answerWith(undefined);
+    // 1.6 times what its lane may have without that concurrency.
+    await take(newDeliveries(1000, 'one'));
+    expect(dispatcher.stateOf('one')).toMatchObject({ inFlight: 400, held: 1000 });
+    endpoints.set('two', { concurrency: 400 });
+    await store.insert(newDeliveries(1000, 'two'), undefined);
+    await advance(1000, 30);
+    expect(lanesOf(requests, 'two')).toBe(400);
+    await stop();
+  });
+
   it('sends fresh deliveries before retries, and lets retries have their turn', async () => {
     const { store, endpoints, take, advance, requests, answerWith, clock, stop } = await open();
     endpoints.set('one', { concurrency: 1, retry: { scheduleMs: [1000], jitter: 0 } });
@@ -290,6 +354,66 @@ describe('a dispatcher', () => {
     expect(ids).toEqual(expect.arrayContaining(fresh.map(({ webhookId }) => webhookId)));
     await advance(100, 120);
     expect((await store.countByState({})).succeeded).toBe(110);
+    await stop();
+  });
+
+  it('keeps that rate also when it was started after the resumption', async () => {
+    const { store, endpoints, clock, take, advance, requests, stop } = await open({ catchUpPerSecond: 10 });
+    endpoints.set('one', { resumedAt: clock.now() });
+    await store.insert(newDeliveries(300, 'one'), undefined);
+    await advance(100, 20);
+    expect(requests.length).toBeGreaterThanOrEqual(5);
+    expect(requests.length).toBeLessThanOrEqual(40);
+    const before = requests.length;
+    const fresh = newDeliveries(10, 'one', { createdAt: clock.now() });
+    await take(fresh);
+    const ids = requests.slice(before).map(({ request }) => request.headers['webhook-id']);
+    expect(ids).toEqual(expect.arrayContaining(fresh.map(({ webhookId }) => webhookId)));
+    await stop();
+  });
+
+  it('has room for what is new while what a pause left behind fills memory', async () => {
+    const options = { catchUpPerSecond: 1, maxRowsPerEndpoint: 8 };
+    const { store, endpoints, clock, take, advance, requests, dispatcher, stop } = await open(options);
+    endpoints.set('one', { concurrency: 1, resumedAt: clock.now() });
+    const backlog = newDeliveries(100, 'one');
+    await store.insert(backlog, undefined);
+    await advance(100, 10);
+    const { held } = dispatcher.stateOf('one');
+    expect(held).toBeGreaterThan(4);
+    expect(held).toBeLessThanOrEqual(8);
+    await take(newDeliveries(8, 'one'));
+    expect(dispatcher.hasRoom('one')).toBe(true);
+    const fresh = Array.from({ length: 5 }, () => {
+      const id = createDeliveryId(clock);
+      return newDelivery('one', { id, createdAt: clock.now(), nextAttemptAt: clock.now() });
+    });
+    await store.insert(fresh, undefined);
+    const before = requests.length;
+    // Neither a claim nor a queue that names old ones brings more of the backlog than there is room for.
+    await dispatcher.acceptIds([...backlog, ...fresh].map(({ id, endpoint }) => ({ id, endpoint })));
+    await settle();
+    expect(dispatcher.stateOf('one').held).toBeLessThanOrEqual(held + 8 + fresh.length);
+    const ids = requests.slice(before).map(({ request }) => request.headers['webhook-id']);
+    expect(ids).toEqual(expect.arrayContaining(fresh.map(({ webhookId }) => webhookId)));
+    await stop();
+  });
+
+  it('begins no attempt of what was removed from the store', async () => {
+    const { store, endpoints, clock, take, advance, requests, answerWith, dispatcher, stop } = await open();
+    endpoints.set('one', { concurrency: 1 });
+    answerWith(undefined);
+    await take(newDeliveries(3, 'one', { objectId: 'private' }));
+    await take(newDeliveries(1, 'one', { objectId: 'other' }));
+    await store.expunge('Puppy', 'private', clock.now());
+    dispatcher.withdraw('Puppy', 'private');
+    await requests[0]?.answer({ ...ok, status: 500 });
+    expect(requests.length).toBe(2);
+    await requests[1]?.answer(ok);
+    await advance(100, 5);
+    expect(requests.length).toBe(2);
+    expect(await store.countByState({})).toMatchObject({ cancelled: 3, succeeded: 1 });
+    expect(dispatcher.stateOf('one').held).toBe(0);
     await stop();
   });
 
@@ -346,6 +470,46 @@ describe('a dispatcher', () => {
     answerWith(() => ok);
     await advance(100, 60);
     expect(requests.length).toBe(100);
+    await stop();
+  });
+
+  it('cancels what was for an endpoint that is gone, and nothing for its successor', async () => {
+    const { store, endpoints, clock, take, advance, requests, stop } = await open();
+    let made = 0;
+    store.beforeCancel = async () => {
+      // On another node, while this one is about to cancel.
+      if (++made > 1) return;
+      clock.advance(1);
+      const fields = { createdAt: clock.now(), nextAttemptAt: clock.now() };
+      await store.insert(newDeliveries(3, 'one', fields), undefined);
+      endpoints.unseen.set('one', {});
+    };
+    await take(newDeliveries(2, 'one'));
+    await advance(1000, 6);
+    expect(await store.countByState({})).toMatchObject({ cancelled: 2, succeeded: 3 });
+    expect(requests.length).toBe(3);
+    await stop();
+  });
+
+  it('leaves what is younger than the look for a missing endpoint to the next look', async () => {
+    const { store, endpoints, clock, take, advance, stop } = await open();
+    await take(newDeliveries(2, 'one', { createdAt: clock.now() + 3000 }));
+    expect((await store.countByState({})).pending).toBe(2);
+    expect(endpoints.refreshes).toBeLessThan(3);
+    await advance(1000, 6);
+    expect((await store.countByState({})).cancelled).toBe(2);
+    expect(endpoints.refreshes).toBeLessThan(6);
+    await stop();
+  });
+
+  it('tries an after hook again by its schedule, whatever its receiver says of pauses', async () => {
+    const { endpoints, take, advance, requests, answerWith, stop } = await open({ holdMs: 10_000 });
+    const key = 'hook/trigger/Puppy/afterSave';
+    endpoints.set(key, { retry: { scheduleMs: [1000], jitter: 0 } });
+    answerWith(() => ({ ...ok, status: 410 }));
+    await take(newDeliveries(2, key));
+    await advance(1000, 2);
+    expect(requests.length).toBe(4);
     await stop();
   });
 

@@ -5,7 +5,7 @@ import type { AttemptEnded } from '../../src/events/dispatching';
 import type { Endpoint } from '../../src/events/endpoint';
 import { HealthRecorder, type HealthRecorderOptions } from '../../src/events/health-recorder';
 import { OperationalEvents } from '../../src/events/operational-events';
-import { silentLogger } from '../../src/shared/logger';
+import { silentLogger } from '../support/silent-logger';
 import { openMemoryNode } from '../support/subscription-node';
 
 const hourMs = 3_600_000;
@@ -52,6 +52,7 @@ async function open(options: Partial<HealthRecorderOptions> = {}) {
         label: key,
         url,
         isPaused: false,
+        resumedAt: undefined,
         timeoutMs: 1,
         concurrency: 1,
         retry: { scheduleMs: [], jitter: 0 },

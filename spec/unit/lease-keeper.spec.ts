@@ -30,6 +30,8 @@ function open(count: number, leaseMs = 60_000) {
     owner: 'me',
     leaseEndsAt: clock.monotonicMs() + leaseMs,
     stage: 'waiting',
+    isBacklog: false,
+    isWithdrawn: false,
   }));
   const keeper = new LeaseKeeper({
     store,

@@ -26,8 +26,8 @@ class FailingStore extends MemoryDeliveryStore {
     await super.insert(deliveries, lease);
   }
 
-  async letGo(): Promise<void> {
-    this.hangs = false;
+  async letGo({ andHang = false } = {}): Promise<void> {
+    this.hangs = andHang;
     for (const resolve of this.#hanging.splice(0)) resolve();
     await settle();
   }
@@ -218,6 +218,69 @@ describe('an outbox', () => {
     expect(idsOf(accepted)).toEqual([good!.id]);
     expect(outbox.spooled).toBe(0);
     expect(logger.matching(/^error.*refuses/)).toEqual([expect.stringContaining(refused!.id)]);
+  });
+
+  it('answers when all parts of a large call are durable, and keeps those that are not', async () => {
+    const { outbox, store, accepted, advance } = open({ batching: { maxRows: 2 } });
+    const whole = newDeliveries(5, 'roomy');
+    await outbox.add(whole);
+    expect(idsOf(accepted)).toEqual(idsOf(whole));
+    const halfway = newDeliveries(5, 'roomy');
+    const insert = store.insert.bind(store);
+    store.insert = async (deliveries, lease) => {
+      await insert(deliveries, lease);
+      store.failure = new Error('connection lost');
+    };
+    await outbox.add(halfway);
+    expect(outbox.spooled).toBe(3);
+    expect(idsOf(accepted.slice(5))).toEqual(idsOf(halfway.slice(0, 2)));
+    store.insert = insert;
+    store.failure = undefined;
+    await advance(1000);
+    expect(outbox.spooled).toBe(0);
+    expect(await store.countByState({})).toMatchObject({ pending: 10 });
+  });
+
+  it('gives up one delivery of a large call that the store refuses, and writes the others', async () => {
+    const { outbox, store, logger } = open({ batching: { maxRows: 2, maxWaitingRows: 3 } });
+    const whole = newDeliveries(9, 'roomy');
+    const refused = whole[4];
+    const insert = store.insert.bind(store);
+    store.insert = async (deliveries, lease) => {
+      if (deliveries.some(({ id }) => id === refused?.id)) {
+        throw new DeliveryStoreError('invalid', 'a NUL in a text');
+      }
+      await insert(deliveries, lease);
+    };
+    await outbox.add(whole);
+    expect(outbox.spooled).toBe(0);
+    expect(await store.countByState({})).toMatchObject({ pending: 8 });
+    expect(logger.matching(/^error/)).toEqual([expect.stringContaining(refused?.id ?? '')]);
+  });
+
+  it('waits for a large call as long as parts of it get in', async () => {
+    const { outbox, store, advance } = open({ batching: { maxRows: 1 }, insertTimeoutMs: 5000 });
+    let isAnswered = false;
+    store.hangs = true;
+    const adding = outbox.add(newDeliveries(3, 'roomy')).then(() => (isAnswered = true));
+    for (let part = 0; part < 3; part++) {
+      await advance(4999);
+      expect([isAnswered, outbox.spooled]).toEqual([false, 0]);
+      await store.letGo({ andHang: part < 2 });
+    }
+    await adding;
+    expect(outbox.spooled).toBe(0);
+    store.hangs = true;
+    const late = outbox.add(newDeliveries(3, 'roomy'));
+    await advance(4999);
+    await store.letGo({ andHang: true });
+    await advance(5000);
+    await late;
+    expect(outbox.spooled).toBe(2);
+    await store.letGo();
+    await advance(60_000);
+    expect(outbox.spooled).toBe(0);
+    expect(await store.countByState({})).toMatchObject({ pending: 6 });
   });
 
   it('writes what it keeps at the stop, and says what is lost', async () => {

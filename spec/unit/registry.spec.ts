@@ -40,6 +40,25 @@ function openNode(
 }
 
 describe('a registry', () => {
+  it('tells when a hook was removed, before another of its key can be made', async () => {
+    const clock = new ManualClock();
+    const { registry } = openNode(new MemoryHookStore(clock), 'some key', clock);
+    const declaration = { className: 'Puppy', triggerName: 'afterSave', url };
+    const { hook } = await registry.create(declaration, 'refuse-unknown');
+    const told: [string, number][] = [];
+    registry.onRemoved(async (...removed) => void told.push(removed));
+    const removedAt = clock.now();
+    registry.onChange(() => clock.advance(1000));
+    await registry.remove(hook.hook.target);
+    await registry.create(declaration, 'refuse-unknown');
+    const reconciledAt = clock.now();
+    await registry.reconcile([], true);
+    expect(told).toEqual([
+      [hook.key, removedAt],
+      [hook.key, reconciledAt],
+    ]);
+  });
+
   it('has a hook in force when its registration is answered, with defaults and its own settings', async () => {
     const { registry, changes } = openNode();
     const { hook } = await registry.create(

@@ -1,4 +1,4 @@
-// When finished deliveries are deleted: by age, by number, a batch at a time. A manual clock and the store in memory.
+// When finished deliveries are deleted: by age and by number. A manual clock and the store in memory.
 import { MemoryDeliveryStore } from '../../src/events/memory-delivery-store';
 import { Retention } from '../../src/events/retention';
 import { createDelivery, deliver } from '../support/event-deliveries';
@@ -48,7 +48,7 @@ describe('retention', () => {
     await retention.stop();
   });
 
-  it('keeps no more than so many, batch after batch', async () => {
+  it('keeps no more than so many', async () => {
     const { clock, store, retention, kept, afterMinutes } = open({ maxDeliveries: 5 });
     const startedAt = clock.now();
     for (let n = 0; n < 2500; n++) await deliver(store, createDelivery(n, startedAt), { status: 200 });
@@ -56,6 +56,68 @@ describe('retention', () => {
     await afterMinutes(1);
     expect(await kept()).toBe(5);
     await retention.stop();
+  });
+
+  it('waits longer after a round that took long, an hour at most', async () => {
+    const { clock, logger } = open({});
+    const starts: number[] = [];
+    const startedAt = clock.monotonicMs();
+    let tookMs = 0;
+    const retention = new Retention({
+      store: {
+        purge: async () => {
+          starts.push((clock.monotonicMs() - startedAt) / 1000);
+          clock.advance(tookMs);
+          return 0;
+        },
+      },
+      clock,
+      logger,
+      options: { maxAgeMs: minute, maxDeliveries: 1 },
+    });
+    retention.start();
+    for (const lasts of [1000, 6000, 300_000, 0]) {
+      tookMs = lasts;
+      const { length } = starts;
+      for (let second = 0; starts.length === length && second < 4000; second++) {
+        clock.advance(1000);
+        await settle();
+      }
+    }
+    expect(starts).toEqual([60, 121, 247, 4147]);
+    await retention.stop();
+  });
+
+  it('asks the store to end a round that is under way at the stop, and waits for it', async () => {
+    const { clock, logger } = open({});
+    let end = (): void => undefined;
+    let signal: AbortSignal | undefined;
+    let calls = 0;
+    const retention = new Retention({
+      store: {
+        purge: request => {
+          ({ signal } = request);
+          calls += 1;
+          return new Promise(resolve => (end = () => resolve(0)));
+        },
+      },
+      clock,
+      logger,
+      options: { maxAgeMs: minute, maxDeliveries: 1 },
+    });
+    retention.start();
+    clock.advance(minute);
+    await settle();
+    expect(signal?.aborted).toBe(false);
+    let hasStopped = false;
+    const stopping = retention.stop().then(() => (hasStopped = true));
+    await settle();
+    expect([signal?.aborted, hasStopped]).toEqual([true, false]);
+    end();
+    await stopping;
+    clock.advance(60 * minute);
+    await settle();
+    expect(calls).toBe(1);
   });
 
   it('says once that the store fails, and goes on', async () => {

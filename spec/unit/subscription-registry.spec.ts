@@ -125,6 +125,37 @@ describe('a registry of subscriptions', () => {
     expect((await registry.resume(id)).health.state).toBe('healthy');
   });
 
+  it('tells dispatching when it was resumed, whatever way, also after a restart', async () => {
+    const { registry, clock, id, store } = await create();
+    const resumedAt = (): number | undefined => registry.endpoints.find(`subscription/${id}`)?.resumedAt;
+    expect(resumedAt()).toBeUndefined();
+    await registry.update(id, { active: false });
+    clock.advance(1000);
+    await registry.update(id, { active: true });
+    expect(resumedAt()).toBe(clock.now());
+    await registry.pause(id, 'gone');
+    clock.advance(1000);
+    await registry.resume(id);
+    expect(resumedAt()).toBe(clock.now());
+    // What cannot be read gets nothing either.
+    await store.writeSettings(id, 'garbage');
+    await registry.reload();
+    clock.advance(1000);
+    await registry.update(id, {
+      ...fields,
+      name: null,
+      secret: `whsec_${Buffer.alloc(24).toString('base64')}`,
+    });
+    expect(resumedAt()).toBe(clock.now());
+    const at = resumedAt();
+    clock.advance(1000);
+    const later = openMemoryNode({ clock, store }).registry;
+    await later.reload();
+    expect(later.endpoints.find(`subscription/${id}`)?.resumedAt).toBe(at);
+    await registry.update(id, { active: true, description: 'no pause, no end of one' });
+    expect(resumedAt()).toBe(at);
+  });
+
   it('gives dispatching an endpoint that changes with the subscription only', async () => {
     const { registry, id } = await create({ retry: { scheduleMs: [1000] } });
     const key = `subscription/${id}`;

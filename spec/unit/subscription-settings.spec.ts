@@ -5,6 +5,7 @@ import {
   parseSubscriptionName,
   resolveSubscription,
 } from '../../src/events/subscription-settings';
+import { readCertificate } from '../support/misbehaving-receiver';
 
 const base = { url: 'https://example.com/events', events: ['object.*'] };
 
@@ -77,6 +78,31 @@ describe('the fields of a subscription', () => {
     [{ headers: { Host: 'x' } }, 'headers.host is set by'],
     [{ bearer: { algorithm: 'HS256' }, headers: { authorization: 'x' } }, 'only one can be given'],
     [{ basicAuth: { username: 'a', password: '********' } }, 'password has no value'],
+    [{ basicAuth: { username: 7, password: 'p' } }, 'basicAuth.username is invalid'],
+    [{ basicAuth: { password: 'p' } }, 'basicAuth.username is invalid'],
+    [{ basicAuth: { username: '', password: 'p' } }, 'basicAuth.username is invalid: must be printable'],
+    [{ basicAuth: { username: 'a:b', password: 'p' } }, 'basicAuth.username is invalid: must be printable'],
+    [{ basicAuth: { username: 'a\nb', password: 'p' } }, 'basicAuth.username is invalid: must be printable'],
+    [
+      { basicAuth: { username: 'x'.repeat(257), password: 'p' } },
+      'basicAuth.username is invalid: must be printable',
+    ],
+    [{ active: 'yes' }, 'active is invalid'],
+    [{ active: 0 }, 'got 0'],
+    [{ sendWebhookKey: 'true' }, 'sendWebhookKey is invalid'],
+    [{ sendWebhookKey: 1 }, 'got 1'],
+    [{ signatures: [] }, 'signatures is invalid'],
+    [{ signatures: 'v1' }, 'signatures is invalid'],
+    [{ signatures: ['v2'] }, 'signatures.0 is invalid'],
+    [{ signatures: ['v1', 'v1'] }, 'signatures is invalid: must name each kind once'],
+    [{ tls: 'x' }, 'tls is invalid'],
+    [{ tls: { rejectUnauthorized: false } }, 'tls is invalid: Unrecognized key: "rejectUnauthorized"'],
+    [{ tls: { ca: 'x' } }, 'tls.ca is invalid: must be PEM'],
+    [{ tls: { cert: readCertificate('trusted') } }, 'tls.cert and tls.key belong together'],
+    [{ tls: { ca: readCertificate('receiver.key') } }, 'tls.ca is invalid: it holds something else'],
+    [{ network: true }, 'network is invalid: must be an object, got true'],
+    [{ network: { proxy: 'x' } }, 'network is invalid: must have no field "proxy"'],
+    [{ network: { allowPrivate: 'no' } }, 'network.allowPrivate is invalid: must be true or false, got "no"'],
     [{ timeoutMs: 0 }, 'timeoutMs is invalid'],
     [{ timeoutMs: 60_001 }, 'got 60001'],
     [{ timeoutMs: '5s' }, 'got "5s"'],

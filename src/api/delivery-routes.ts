@@ -23,6 +23,8 @@ import { mountOperation, toIso } from './operation';
 export interface DeliveryRoutesParts {
   readonly deliveries: DeliveryStore;
   readonly clock: Pick<Clock, 'now'>;
+  /** Removes what the store, and the memory of this node, hold of an object. Answers how many deliveries were about it. */
+  readonly expunge: (className: string, objectId: string) => Promise<number>;
   /** Deliveries are due that nobody was handed. */
   readonly wake: () => void;
 }
@@ -33,7 +35,7 @@ const finishedStates = deliveryStates.filter(state => state !== 'pending');
 /** Of one delivery there is nothing to spread. */
 const atOnce = 1000;
 
-export function createDeliveryRoutes({ deliveries, clock, wake }: DeliveryRoutesParts): Router {
+export function createDeliveryRoutes({ deliveries, expunge, clock, wake }: DeliveryRoutesParts): Router {
   const router = Router();
 
   const find = async (request: Request) => {
@@ -106,7 +108,7 @@ export function createDeliveryRoutes({ deliveries, clock, wake }: DeliveryRoutes
   mountOperation(router, expungePayloads, async request => {
     const className = readPathText(request, 'className');
     const objectId = readPathText(request, 'objectId');
-    return { body: { count: await deliveries.expunge(className, objectId, clock.now()) } };
+    return { body: { count: await expunge(className, objectId) } };
   });
   return router;
 }

@@ -8,6 +8,7 @@ import { judgeAttempt, type AttemptOutcome } from './attempt-outcome';
 import type { AttemptTracer } from './attempt-tracer';
 import type { Attempt, Delivery, DeliveryProgress } from './delivery';
 import type { Endpoint, EndpointSender } from './endpoint';
+import { canBePaused } from './hook-endpoints';
 import { excerptOf, maxExcerptBytes } from './reply-excerpt';
 import { nextDelayMs } from './retry-policy';
 
@@ -147,6 +148,9 @@ export class AttemptMaker {
         return { ...ended, state: 'cancelled' };
       case 'failed': {
         if (outcome.error === 'loop') return { ...ended, state: 'cancelled' };
+        // It waits with the others, also when that was its last attempt: once resumed it has one more.
+        if (outcome.pauses && canBePaused(delivery.endpoint))
+          return { ...said, state: 'pending', nextAttemptAt: endedAt, finishedAt: undefined };
         const delayMs = nextDelayMs(made.endpoint.retry, {
           attempts: attemptCount - delivery.attemptsBeforeReplay,
           retryAfterMs: outcome.retryAfterMs,

@@ -97,8 +97,8 @@ export interface PurgeRequest {
   readonly finishedBefore: number;
   /** How many finished deliveries may stay. */
   readonly keep: number;
-  /** Most to delete in this call: call again while the answer is `limit`. */
-  readonly limit: number;
+  /** Ends it before the next step: what is deleted by then stays deleted. */
+  readonly signal?: AbortSignal;
 }
 
 export interface ReplaySchedule {
@@ -140,11 +140,6 @@ export interface DeliveryStore {
 
   /** When the next pending delivery is due whose lease is free or will have expired; undefined when none is pending. */
   nextDueAt(except: readonly EndpointKey[]): Promise<number | undefined>;
-  /**
-   * Ids of pending deliveries that were due before `now` and hold no lease at `now`, oldest nextAttemptAt first: to heal
-   * a queue that lost them.
-   */
-  listDueIds(now: number, limit: number): Promise<readonly string[]>;
   /** Has a count for every state. */
   countByState(filter: DeliveryFilter): Promise<Readonly<Record<DeliveryState, number>>>;
   /** Throws a DeliveryStoreError `invalid-cursor` for a cursor that no page gave. */
@@ -161,11 +156,15 @@ export interface DeliveryStore {
    * stays and attempts count on. Expunged deliveries stay as they are: there is nothing left to send. Answers how many.
    */
   replay(filter: DeliveryFilter & { readonly id?: string }, schedule: ReplaySchedule): Promise<number>;
-  /** Cancels what is pending of an endpoint that is gone, leased or not. Answers how many. */
-  cancel(endpoint: EndpointKey, now: number): Promise<number>;
+  /**
+   * Cancels what is pending of an endpoint that is gone, leased or not, and was created at `createdUntil` or before
+   * (default: whenever): what is younger may be for another endpoint of that name. Answers how many.
+   */
+  cancel(endpoint: EndpointKey, now: number, createdUntil?: number): Promise<number>;
   /**
    * Deletes finished deliveries and their attempts: those with finishedAt < `finishedBefore`, then the ones that ended
-   * first beyond `keep`. Answers how many.
+   * first beyond `keep`, as many as there were when it began to count. In steps that hold up nobody; many nodes may do it
+   * at once. Takes as long as it takes to count `keep` index entries, unless there are clearly fewer. Answers how many.
    */
   purge(request: PurgeRequest): Promise<number>;
   /**
@@ -174,8 +173,9 @@ export interface DeliveryStore {
    */
   expunge(className: string, objectId: string, now: number): Promise<number>;
   /**
-   * Calls `onWake` soon after anybody inserted without a lease, or replayed. A hint: it may come too often, and not at
-   * all while a connection is down, so poll as well. Undefined where the server cannot tell.
+   * Calls `onWake` soon after anybody inserted without a lease, and on PostgreSQL and in memory after a replay, too. A
+   * hint: it may come too often, and not at all while a connection is down, so poll as well. Undefined where the server
+   * cannot tell.
    */
   listen?(onWake: () => void): Promise<StopListening | undefined>;
   /** Ends connections that the store opened; those it was given stay open. May be repeated. */

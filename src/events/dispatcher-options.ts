@@ -3,7 +3,9 @@ import { laneDefaults } from '../http/lane';
 import type { BreakerOptions } from './endpoint-lane';
 
 export interface DispatcherOptions {
-  /** Attempts under way at once, of all endpoints together. Default 1000. */
+  /**
+   * Attempts under way at once, of all endpoints together; up to twice as many where endpoints have none. Default 1000.
+   */
   readonly maxInFlight: number;
   /** Longest time between looks into the store, in milliseconds. Default 1000. */
   readonly pollMs: number;
@@ -14,7 +16,12 @@ export interface DispatcherOptions {
    * of nodes differ. Milliseconds, default 10000.
    */
   readonly leaseMarginMs: number;
-  /** Deliveries of one endpoint in memory; more where its concurrency asks for it. Default 256. */
+  /**
+   * Bound on what an endpoint's concurrency counts for: the connections that its lane may open. A wait for one would be
+   * taken for the receiver's slowness. Default 128, as `maxConnectionsPerOrigin`.
+   */
+  readonly maxConcurrency: number;
+  /** Deliveries of one endpoint in memory; four for each place in its concurrency where that is more. Default 256. */
   readonly maxRowsPerEndpoint: number;
   /** UTF-16 units of bodies of one endpoint in memory. Default 8 Mi. */
   readonly maxBodyLengthPerEndpoint: number;
@@ -37,6 +44,7 @@ export const dispatcherDefaults: DispatcherOptions = {
   pollMs: 1000,
   leaseMs: 60_000,
   leaseMarginMs: 10_000,
+  maxConcurrency: 128,
   maxRowsPerEndpoint: 256,
   maxBodyLengthPerEndpoint: 8 * 1024 * 1024,
   maxRows: 50_000,

@@ -2,12 +2,12 @@
 // Each endpoint has a lane, so that none waits for another; the store is asked in batches only.
 import { setMaxListeners } from 'node:events';
 import type { ExchangeClient } from '../http/exchange';
-import type { LaneEvent } from '../http/lane';
 import type { Clock } from '../shared/clock';
 import type { Logger } from '../shared/logger';
 import { AttemptMaker, type AttemptEnd, type MadeAttempt } from './attempt-maker';
 import { AttemptRecorder } from './attempt-recorder';
 import type { AttemptTracer } from './attempt-tracer';
+import { logBreaker } from './breaker-log';
 import { ClaimLoop } from './claim-loop';
 import type { Attempt, Delivery, DeliveryProgress, EndpointKey, NewDelivery } from './delivery';
 import type { DeliveryStore, Lease, StopListening } from './delivery-store';
@@ -17,8 +17,11 @@ import type { Endpoint, Endpoints } from './endpoint';
 import { EndpointLane } from './endpoint-lane';
 import { asFresh, type HeldDelivery } from './held-delivery';
 import { HeldDeliveries } from './held-deliveries';
+import { canBePaused } from './hook-endpoints';
 import { LeaseKeeper } from './lease-keeper';
 import { LeaseReturns } from './lease-returns';
+import { MissingEndpoints } from './missing-endpoints';
+import { ReadyLanes } from './ready-lanes';
 import { messageOf, within } from './store-retries';
 
 export interface DispatcherParts {
@@ -36,8 +39,6 @@ export interface DispatcherParts {
 
 /** After a failed look for an endpoint, or a lease that could not be renewed, in milliseconds. */
 const againMs = 2000;
-/** Share of the global bound up to which nobody has to share. */
-const unsharedPart = 0.5;
 /** For what is left to write at the end, beyond the time for attempts, in milliseconds. */
 const flushMs = 5000;
 export class InProcessDispatcher implements Dispatcher {
@@ -53,12 +54,11 @@ export class InProcessDispatcher implements Dispatcher {
 
   readonly #memory: HeldDeliveries;
   readonly #returns: LeaseReturns;
-  /** Lanes that may have something to start, in turn. */
-  readonly #ready = new Set<EndpointLane>();
+  readonly #missing: MissingEndpoints;
+  readonly #ready: ReadyLanes;
   #inFlight = 0;
   #leaseMs: number;
   #paused: ReadonlySet<EndpointKey> = new Set();
-  #refreshing: Promise<void> | undefined;
   #state: 'new' | 'started' | 'stopped' = 'new';
   #stopListening: StopListening | undefined;
   #idle: (() => void)[] = [];
@@ -79,7 +79,9 @@ export class InProcessDispatcher implements Dispatcher {
       ...(tracer && { tracer }),
     });
     this.#recorder = new AttemptRecorder({ store, clock, logger });
+    this.#ready = new ReadyLanes(this.#options.maxInFlight);
     this.#returns = new LeaseReturns({ store, logger });
+    this.#missing = new MissingEndpoints({ ...parts, forget: held => this.#memory.forget(held) });
     this.#memory = new HeldDeliveries({
       options: this.#options,
       clock,
@@ -142,7 +144,7 @@ export class InProcessDispatcher implements Dispatcher {
     if (lane === undefined) return !this.#memory.isCrowded;
     if (lane.isSuspended || lane.isBreakerOpen || lane.holdUntil > this.#parts.clock.monotonicMs())
       return false;
-    const hasRoom = this.#memory.hasRoom(lane, endpoint.concurrency);
+    const hasRoom = this.#memory.hasRoom(lane);
     if (!hasRoom) lane.mayHaveMore = true;
     return hasRoom;
   }
@@ -179,9 +181,10 @@ export class InProcessDispatcher implements Dispatcher {
   async acceptIds(refs: readonly DeliveryRef[]): Promise<void> {
     if (this.#state !== 'started') return;
     const { store, clock, endpoints } = this.#parts;
-    const wanted = refs.filter(({ id, endpoint }) => {
+    const wanted = refs.filter(ref => {
+      const { id, endpoint } = ref;
       if (this.#memory.has(id) || endpoints.find(endpoint)?.isPaused === true) return false;
-      const hasRoom = this.#memory.wantsRows(endpoint);
+      const hasRoom = this.#memory.wantsId(ref);
       const lane = this.#memory.findLane(endpoint);
       // Claimed when there is room again, and not at the next poll.
       if (!hasRoom && lane) lane.mayHaveMore = true;
@@ -195,6 +198,10 @@ export class InProcessDispatcher implements Dispatcher {
       clock.now(),
     );
     this.#takeClaimed(claimed, lease);
+  }
+
+  withdraw(className: string, objectId: string): void {
+    this.#memory.withdraw(className, objectId);
   }
 
   wake(): void {
@@ -211,7 +218,7 @@ export class InProcessDispatcher implements Dispatcher {
     return {
       breaker: lane?.isBreakerOpen === true ? 'open' : 'closed',
       inFlight: lane?.inFlight ?? 0,
-      held: lane?.held ?? 0,
+      held: lane?.held.rows ?? 0,
     };
   }
 
@@ -267,13 +274,19 @@ export class InProcessDispatcher implements Dispatcher {
   }
 
   #createLane(key: EndpointKey): EndpointLane {
-    return new EndpointLane({
+    const { endpoints, clock, logger } = this.#parts;
+    const lane = new EndpointLane({
       key,
-      clock: this.#parts.clock,
+      clock,
       breaker: this.#options.breaker,
+      maxConcurrency: this.#options.maxConcurrency,
       catchUpPerSecond: this.#options.catchUpPerSecond,
-      onBreaker: event => this.#tellBreaker(key, event),
+      onBreaker: event => logBreaker(logger, endpoints.find(key)?.label ?? key, event),
     });
+    // Before anything is put in: what waited for a resumption is told apart by it.
+    const endpoint = endpoints.find(key);
+    if (endpoint) lane.useEndpoint(endpoint);
+    return lane;
   }
 
   #enqueue(lane: EndpointLane, held: HeldDelivery): void {
@@ -282,23 +295,12 @@ export class InProcessDispatcher implements Dispatcher {
     this.#ready.add(lane);
   }
 
-  /** Starts what can start, a delivery of each endpoint in turn. */
   #pump(): void {
     if (this.#state !== 'started') return;
-    const { maxInFlight } = this.#options;
-    const fairShare = Math.max(1, Math.floor(maxInFlight / Math.max(1, this.#ready.size)));
-    const waitForOthers: EndpointLane[] = [];
-    for (const lane of this.#ready) {
-      if (this.#inFlight >= maxInFlight) break;
-      this.#ready.delete(lane);
-      if (this.#inFlight >= maxInFlight * unsharedPart && lane.inFlight >= fairShare) {
-        waitForOthers.push(lane);
-        continue;
-      }
-      // A set is walked through in the order of insertion: the lane comes again after the others.
-      if (this.#startNext(lane)) this.#ready.add(lane);
-    }
-    for (const lane of waitForOthers) this.#ready.add(lane);
+    this.#ready.start(
+      () => this.#inFlight,
+      lane => this.#startNext(lane),
+    );
   }
 
   /** True when the lane may have more to start. */
@@ -319,7 +321,7 @@ export class InProcessDispatcher implements Dispatcher {
     lane.useEndpoint(endpoint);
     const neededMs = endpoint.timeoutMs + this.#options.leaseMarginMs;
     if (2 * neededMs > this.#leaseMs) this.#leaseMs = 2 * neededMs;
-    const startsAt = lane.startsAt(endpoint.concurrency);
+    const startsAt = lane.startsAt();
     if (startsAt === undefined) return false;
     const now = clock.monotonicMs();
     if (startsAt > now) {
@@ -371,7 +373,9 @@ export class InProcessDispatcher implements Dispatcher {
     }
     lane.inFlight -= 1;
     this.#inFlight -= 1;
-    if (end === 'refused' && this.#state === 'started') {
+    if (held.isWithdrawn && (end === 'refused' || end.kind === 'cut-off')) {
+      this.#memory.forget(held);
+    } else if (end === 'refused' && this.#state === 'started') {
       held.stage = 'waiting';
       lane.putBack(held);
     } else if (end === 'refused' || end.kind === 'cut-off') {
@@ -382,8 +386,8 @@ export class InProcessDispatcher implements Dispatcher {
       this.#record(held, end, lane);
       const { url = endpoint.url } = this.#parts.endpoints.find(lane.key) ?? {};
       // Unless it has moved meanwhile: the new receiver asked for nothing.
-      if (end.outcome.kind === 'failed' && end.outcome.pauses && url === endpoint.url)
-        lane.hold(this.#options.holdMs);
+      const asksForPause = end.outcome.kind === 'failed' && end.outcome.pauses && canBePaused(lane.key);
+      if (asksForPause && url === endpoint.url) lane.hold(this.#options.holdMs);
     }
     this.#settleLane(lane);
     if (this.#inFlight === 0) for (const resolve of this.#idle.splice(0)) resolve();
@@ -454,7 +458,8 @@ export class InProcessDispatcher implements Dispatcher {
     const { endpoints, clock } = this.#parts;
     const paused = new Set(endpoints.paused());
     for (const key of this.#paused) {
-      if (!paused.has(key) && endpoints.find(key) !== undefined) this.#memory.laneOf(key).resume();
+      const resumed = paused.has(key) ? undefined : endpoints.find(key);
+      if (resumed) this.#memory.laneOf(key).resume(resumed);
     }
     this.#paused = paused;
     for (const lane of this.#memory.lanes()) {
@@ -473,38 +478,13 @@ export class InProcessDispatcher implements Dispatcher {
   /** An endpoint that is not known: new on another node, or gone for good. Never fails. */
   async #resolveMissing(lane: EndpointLane): Promise<void> {
     lane.isSuspended = true;
-    const { endpoints, store, clock, logger } = this.#parts;
-    try {
-      this.#refreshing ??= endpoints.refresh().finally(() => (this.#refreshing = undefined));
-      await this.#refreshing;
-      if (endpoints.find(lane.key) === undefined) {
-        for (const held of lane.takeWaiting(0)) this.#memory.forget(held);
-        const count = await store.cancel(lane.key, clock.now());
-        logger.info(`webhooks: ${lane.key} is gone, ${count} deliveries to it are cancelled`);
-      }
-    } catch (error) {
-      logger.warn(`webhooks: deliveries to ${lane.key}, which is not known, wait: ${messageOf(error)}`);
+    if (await this.#missing.resolve(lane)) {
       lane.hold(againMs);
-      if (lane.waiting > 0) this.#comeBack(lane, againMs);
+      this.#comeBack(lane, againMs);
     }
     lane.isSuspended = false;
-    if (lane.waiting > 0) this.#ready.add(lane);
+    if (lane.waiting > 0 && lane.cancelTimer === undefined) this.#ready.add(lane);
     this.#pump();
-  }
-
-  #tellBreaker(key: EndpointKey, event: LaneEvent): void {
-    const { logger, endpoints } = this.#parts;
-    const label = endpoints.find(key)?.label ?? key;
-    switch (event) {
-      case 'open':
-        logger.warn(`${label}: breaker is open, its deliveries wait`);
-        break;
-      case 'closed':
-        logger.info(`${label}: breaker is closed, the receiver answers again`);
-        break;
-      case 'busy':
-        break;
-    }
   }
 
   #whenIdle(): Promise<void> {

@@ -39,6 +39,8 @@ export interface Dispatcher {
   adopt(deliveries: readonly NewDelivery[]): Promise<void>;
   /** A queue says that these may be due. Those whose lane is full, and those that another node has, are left alone. */
   acceptIds(refs: readonly DeliveryRef[]): Promise<void>;
+  /** What deliveries hold of this object was removed from the store: no attempt of those in memory begins from now on. */
+  withdraw(className: string, objectId: string): void;
   /** Something may be due: look soon. */
   wake(): void;
   /** Takes no more, waits at most `drainTimeoutMs` for attempts under way, gives back the leases of the rest. */

@@ -3,7 +3,7 @@
 import { Lane, type Finding, type LaneEvent, type LaneOptions, type LaneResult } from '../http/lane';
 import type { Clock } from '../shared/clock';
 import type { AttemptEnd } from './attempt-maker';
-import type { EndpointKey } from './delivery';
+import type { Delivery, EndpointKey } from './delivery';
 import type { Endpoint } from './endpoint';
 import { Fifo } from './fifo';
 import type { HeldDelivery } from './held-delivery';
@@ -12,9 +12,17 @@ export interface EndpointLaneParts {
   readonly key: EndpointKey;
   readonly clock: Clock;
   readonly breaker: BreakerOptions;
+  /** Bound on an endpoint's concurrency. */
+  readonly maxConcurrency: number;
   /** Attempts per second of what was written before the endpoint was resumed. */
   readonly catchUpPerSecond: number;
   readonly onBreaker: (event: LaneEvent) => void;
+}
+
+export interface HeldCount {
+  rows: number;
+  /** UTF-16 units of bodies. */
+  bodyLength: number;
 }
 
 export type BreakerOptions = Pick<LaneOptions, 'failuresToOpen' | 'failurePercent' | 'openMs'>;
@@ -27,10 +35,12 @@ const probeAgainShare = 0.1;
 export class EndpointLane {
   readonly key: EndpointKey;
   /** In memory: waiting, being attempted, or not recorded yet. */
-  held = 0;
-  /** UTF-16 units of the bodies of those. */
-  heldBodyLength = 0;
+  readonly held: HeldCount = { rows: 0, bodyLength: 0 };
+  /** Of those, what was written before the endpoint was resumed. It leaves room for what is new. */
+  readonly heldBacklog: HeldCount = { rows: 0, bodyLength: 0 };
   inFlight = 0;
+  /** Attempts that may be under way at once; 0 while the endpoint is not known. */
+  concurrency = 0;
   /** Nothing may start: the endpoint is looked for, what is left of it is cancelled, or leases are renewed. */
   isSuspended = false;
   /** The store may have more of it than a claim brought, or than there was room for. */
@@ -78,17 +88,19 @@ export class EndpointLane {
   /** Nothing would be lost with it. */
   get isIdle(): boolean {
     return (
-      this.held === 0 &&
+      this.held.rows === 0 &&
       this.inFlight === 0 &&
       !this.isSuspended &&
       !this.isBreakerOpen &&
-      this.#resumedAt === 0 &&
       this.#holdUntil <= this.#parts.clock.monotonicMs()
     );
   }
 
   /** An endpoint that moves to another receiver starts afresh: that one has done nothing wrong yet. */
-  useEndpoint({ url, concurrency }: Endpoint): void {
+  useEndpoint({ url, concurrency: wanted, resumedAt = 0 }: Endpoint): void {
+    const concurrency = Math.min(wanted, this.#parts.maxConcurrency);
+    this.concurrency = concurrency;
+    if (resumedAt > this.#resumedAt) this.#resumeAt(resumedAt);
     if (this.#breaker?.url === url) {
       this.#breaker.lane.resize(concurrency);
       return;
@@ -106,6 +118,17 @@ export class EndpointLane {
     this.#breaker = { url, lane };
     this.#probeAt = 0;
     this.#wasOpen = false;
+  }
+
+  /** Counts one that is in memory from now on. */
+  enter(held: HeldDelivery): void {
+    count(this.held, held, 1);
+  }
+
+  /** Counts one that is no longer in memory. */
+  leave(held: HeldDelivery): void {
+    count(this.held, held, -1);
+    if (held.isBacklog) count(this.heldBacklog, held, -1);
   }
 
   push(held: HeldDelivery): void {
@@ -135,8 +158,8 @@ export class EndpointLane {
    * When the next attempt may start, on the monotonic clock; undefined while an attempt must end first, or when
    * nothing waits.
    */
-  startsAt(concurrency: number): number | undefined {
-    if (this.waiting === 0 || this.isSuspended || this.inFlight >= concurrency) return undefined;
+  startsAt(): number | undefined {
+    if (this.waiting === 0 || this.isSuspended || this.inFlight >= this.concurrency) return undefined;
     const free = this.#fresh.length + this.#retries.length > 0 ? 0 : this.#nextBacklogAt;
     const state = this.#breaker?.lane.state ?? 'closed';
     switch (state) {
@@ -167,12 +190,17 @@ export class EndpointLane {
     return this.#fresh.shift() ?? this.#retries.shift();
   }
 
-  /** True when rows may be claimed for it. */
-  wantsRows(now: number, maxHeld: number, maxBodyLength: number): boolean {
+  /** True when what was created then waits for its turn among what a pause left behind. */
+  isBeforeResume(createdAt: number): boolean {
+    return createdAt < this.#resumedAt;
+  }
+
+  /** True when rows may be claimed for it, as far as its room goes. */
+  wantsRows(now: number, hasRoom: boolean): boolean {
     if (this.isSuspended || this.#holdUntil > now) return false;
     const state = this.#breaker?.lane.state ?? 'closed';
-    if (state === 'closed') return this.held <= maxHeld && this.heldBodyLength <= maxBodyLength;
-    return state === 'open' && this.#probeAt <= now && this.held === 0;
+    if (state === 'closed') return hasRoom;
+    return state === 'open' && this.#probeAt <= now && this.held.rows === 0;
   }
 
   /** Runs an attempt under the breaker. */
@@ -199,16 +227,38 @@ export class EndpointLane {
     this.#holdUntil = Math.max(this.#holdUntil, this.#parts.clock.monotonicMs() + forMs);
   }
 
-  /** It is no longer paused: what was written before goes out at a bounded rate. */
-  resume(): void {
+  /** It is no longer paused, since now or since the time that is stored. */
+  resume({ resumedAt }: Endpoint): void {
     this.#holdUntil = 0;
-    this.#resumedAt = this.#parts.clock.now();
+    const at = resumedAt ?? this.#parts.clock.now();
+    if (at > this.#resumedAt) this.#resumeAt(at);
   }
 
-  #queueOf({ delivery }: HeldDelivery): Fifo<HeldDelivery> {
-    if (delivery.createdAt < this.#resumedAt) return this.#backlog;
+  /** What was written before goes out at a bounded rate. */
+  #resumeAt(at: number): void {
+    this.#resumedAt = at;
+    for (const held of this.takeWaiting(0)) this.push(held);
+  }
+
+  #queueOf(held: HeldDelivery): Fifo<HeldDelivery> {
+    const { delivery } = held;
+    const isBacklog = this.#waitedForResume(delivery);
+    if (isBacklog !== held.isBacklog) count(this.heldBacklog, held, isBacklog ? 1 : -1);
+    held.isBacklog = isBacklog;
+    if (isBacklog) return this.#backlog;
     return delivery.attemptCount > 0 ? this.#retries : this.#fresh;
   }
+
+  /** A replay has a pace of its own, unless it waited, too. */
+  #waitedForResume({ createdAt, attemptsBeforeReplay, nextAttemptAt = 0 }: Delivery): boolean {
+    if (!this.isBeforeResume(createdAt)) return false;
+    return attemptsBeforeReplay === 0 || nextAttemptAt < this.#resumedAt;
+  }
+}
+
+function count(sum: HeldCount, { bodyLength }: HeldDelivery, sign: 1 | -1): void {
+  sum.rows += sign;
+  sum.bodyLength += sign * bodyLength;
 }
 
 function findingOf(end: AttemptEnd): Finding {

@@ -22,6 +22,11 @@ export interface Endpoint {
   readonly url: string;
   /** A paused endpoint keeps its backlog and gets no attempts. */
   readonly isPaused: boolean;
+  /**
+   * When its last pause ended, in milliseconds since 1970: what was written before goes out at a bounded rate. Undefined
+   * where that is not stored (`after*` hooks): then a node knows of pauses that ended in its time.
+   */
+  readonly resumedAt: number | undefined;
   /** Bound on one attempt, in milliseconds. */
   readonly timeoutMs: number;
   /** Attempts in flight at once on one node. */

@@ -1,12 +1,14 @@
 // What a dispatcher holds in memory: the deliveries with their leases, the lanes that they are in, and how much room is
 // left. Starts nothing and calls no store.
 import type { Clock } from '../shared/clock';
+import { timeOfId } from '../shared/ids';
 import type { AttemptRecorder } from './attempt-recorder';
 import type { ClaimRoom } from './claim-loop';
 import type { Delivery, EndpointKey } from './delivery';
 import type { Lease } from './delivery-store';
 import type { DispatcherOptions } from './dispatcher-options';
-import type { EndpointLane } from './endpoint-lane';
+import type { DeliveryRef } from './dispatching';
+import type { EndpointLane, HeldCount } from './endpoint-lane';
 import type { HeldDelivery } from './held-delivery';
 
 export interface HeldDeliveriesParts {
@@ -78,25 +80,36 @@ export class HeldDeliveries {
     );
   }
 
-  /** Room of a lane for what is handed over. Its half is for claims. */
-  hasRoom(lane: EndpointLane, concurrency: number): boolean {
-    const { maxRowsPerEndpoint, maxBodyLengthPerEndpoint } = this.#options;
-    const capacity = this.isCrowded ? 1 : Math.max(maxRowsPerEndpoint, 4 * concurrency);
-    return lane.held < capacity && lane.heldBodyLength < maxBodyLengthPerEndpoint;
+  /** Room of a lane for what is handed over, which is new. Its half is for claims. */
+  hasRoom(lane: EndpointLane): boolean {
+    const { rows, bodyLength } = newlyHeld(lane);
+    return rows < this.#capacityOf(lane) && bodyLength < this.#options.maxBodyLengthPerEndpoint;
   }
 
   /** Many may have asked for the same room before the first of them came. */
   isOverfullLane(lane: EndpointLane): boolean {
-    return lane.held > 2 * (this.isCrowded ? 1 : this.#options.maxRowsPerEndpoint) || this.isOverfull;
+    return newlyHeld(lane).rows > 2 * this.#capacityOf(lane) || this.isOverfull;
   }
 
-  /** True when a claim may bring deliveries of this endpoint. */
-  wantsRows(key: EndpointKey): boolean {
-    const lane = this.#lanes.get(key);
+  /** True when a claim may bring deliveries of this endpoint: it takes the oldest first, so the backlog counts. */
+  #wantsRows(lane: EndpointLane): boolean {
+    return lane.wantsRows(this.#parts.clock.monotonicMs(), this.#isHalfEmpty(lane, lane.held));
+  }
+
+  /** True when this one may be claimed: new ones need not wait until a backlog leaves room. */
+  wantsId({ id, endpoint }: DeliveryRef): boolean {
+    const lane = this.#lanes.get(endpoint);
     if (lane === undefined) return true;
-    const maxHeld = this.isCrowded ? 0 : Math.floor(this.#options.maxRowsPerEndpoint / 2);
-    const maxBodyLength = this.#options.maxBodyLengthPerEndpoint / 2;
-    return lane.wantsRows(this.#parts.clock.monotonicMs(), maxHeld, maxBodyLength);
+    const isOld = lane.isBeforeResume(timeOfId(id) ?? 0);
+    const hasRoom = this.#isHalfEmpty(lane, isOld ? lane.held : newlyHeld(lane));
+    return lane.wantsRows(this.#parts.clock.monotonicMs(), hasRoom);
+  }
+
+  #isHalfEmpty(lane: EndpointLane, { rows, bodyLength }: HeldCount): boolean {
+    return (
+      rows <= Math.floor(this.#capacityOf(lane) / 2) &&
+      bodyLength <= this.#options.maxBodyLengthPerEndpoint / 2
+    );
   }
 
   /** Half of a lane is claimed at once, when the other half is all that is left. */
@@ -104,7 +117,7 @@ export class HeldDeliveries {
     if (this.isOverfull) return undefined;
     const except = new Set(paused);
     for (const lane of this.#lanes.values()) {
-      lane.mayHaveMore = !this.wantsRows(lane.key);
+      lane.mayHaveMore = !this.#wantsRows(lane);
       if (lane.mayHaveMore) except.add(lane.key);
     }
     const rows = Math.floor(claimBodyLength / Math.max(1, this.#meanBodyLength));
@@ -145,11 +158,11 @@ export class HeldDeliveries {
       owner,
       leaseEndsAt,
       stage: 'waiting',
+      isBacklog: false,
+      isWithdrawn: false,
     };
     this.#held.set(held.id, held);
-    const lane = this.laneOf(held.endpoint);
-    lane.held += 1;
-    lane.heldBodyLength += held.bodyLength;
+    this.laneOf(held.endpoint).enter(held);
     this.#bodyLength += held.bodyLength;
     return held;
   }
@@ -162,10 +175,24 @@ export class HeldDeliveries {
     this.#bodyLength -= held.bodyLength;
     const lane = this.#lanes.get(held.endpoint);
     if (lane === undefined) return;
-    lane.held -= 1;
-    lane.heldBodyLength -= held.bodyLength;
-    if (lane.mayHaveMore && lane.held === Math.floor(this.#options.maxRowsPerEndpoint / 2))
-      this.#parts.onRoom();
+    lane.leave(held);
+    if (lane.mayHaveMore && lane.held.rows === Math.floor(this.#capacityOf(lane) / 2)) this.#parts.onRoom();
+  }
+
+  /** Deliveries that a lane may have: enough to keep its concurrency busy while more are claimed and ended ones recorded. */
+  #capacityOf(lane: EndpointLane): number {
+    return this.isCrowded ? 1 : Math.max(this.#options.maxRowsPerEndpoint, 4 * lane.concurrency);
+  }
+
+  /** Drops what is about this object and waits, and lets no attempt begin of what is about to wait again. */
+  withdraw(className: string, objectId: string): void {
+    for (const held of this.#held.values()) {
+      if (held.delivery.className !== className || held.delivery.objectId !== objectId) continue;
+      held.isWithdrawn = true;
+      if (held.stage !== 'waiting') continue;
+      this.#lanes.get(held.endpoint)?.remove(held);
+      this.forget(held);
+    }
   }
 
   #sweepLanes(): void {
@@ -175,4 +202,12 @@ export class HeldDeliveries {
       this.#parts.onLaneDropped(lane);
     }
   }
+}
+
+/** Without what a pause left behind. */
+function newlyHeld({ held, heldBacklog }: EndpointLane): HeldCount {
+  return {
+    rows: held.rows - heldBacklog.rows,
+    bodyLength: held.bodyLength - heldBacklog.bodyLength,
+  };
 }

@@ -19,6 +19,10 @@ export interface HeldDelivery {
   /** When that lease ends, on the monotonic clock. */
   leaseEndsAt: number;
   stage: HeldStage;
+  /** It was written before its endpoint was resumed, and goes out at a bounded rate. */
+  isBacklog: boolean;
+  /** What it says was removed meanwhile: no further attempt begins. */
+  isWithdrawn: boolean;
 }
 
 export function asFresh(delivery: NewDelivery): Delivery {

@@ -16,6 +16,11 @@ export function hookKeyOfEndpoint(key: EndpointKey): string | undefined {
   return key.startsWith(prefix) ? key.slice(prefix.length) : undefined;
 }
 
+/** Whether a receiver's 410 or `webhook-delivery: disable` pauses it: a subscription, and no hook. */
+export function canBePaused(key: EndpointKey): boolean {
+  return hookKeyOfEndpoint(key) === undefined;
+}
+
 export interface HookEndpointsParts {
   readonly registry: {
     find(key: string): InstalledHook | undefined;
@@ -44,6 +49,7 @@ export function createHookEndpoints({ registry, senderOf }: HookEndpointsParts):
       label: `webhook ${label}`,
       url: hook.hook.url,
       isPaused: isPaused(hook),
+      resumedAt: undefined,
       timeoutMs: settings.timeoutMs,
       concurrency: settings.maxInFlight,
       retry: standardRetryPolicy,

@@ -4,12 +4,10 @@ import type { Clock } from '../shared/clock';
 import type { NewDelivery } from './delivery';
 import type { DeliveryStore, Lease } from './delivery-store';
 import { DeliveryStoreError } from './delivery-store-error';
+import { cutIntoParts, type InsertBounds, type InsertPart } from './insert-parts';
 
-export interface InsertBatcherOptions {
-  /** Deliveries in one insert; a call with more goes alone. Default 500. */
-  readonly maxRows: number;
-  /** UTF-16 units of bodies in one insert; a call with more goes alone. Default 4 Mi. */
-  readonly maxBodyLength: number;
+/** `maxRows` is 500 and `maxBodyLength` 4 Mi by default; a call with more is written part by part. */
+export interface InsertBatcherOptions extends InsertBounds {
   /** Longest time that deliveries wait for others while an insert could start, in milliseconds. Default 2. */
   readonly maxDelayMs: number;
   /** Inserts under way at once. Default 2. */
@@ -19,7 +17,7 @@ export interface InsertBatcherOptions {
    * would keep all others back. Default 5000.
    */
   readonly hangingAfterMs: number;
-  /** Deliveries that may wait; beyond it `add` fails as `full`. Default 20000. */
+  /** Deliveries that may wait; beyond it `add` fails as `full`. What comes when none waits is taken. Default 20000. */
   readonly maxWaitingRows: number;
   /** UTF-16 units of bodies that may wait. Default 64 Mi. */
   readonly maxWaitingBodyLength: number;
@@ -43,10 +41,11 @@ export interface InsertBatcherParts {
   readonly options?: Partial<InsertBatcherOptions>;
 }
 
-/** One call of `add`. */
-interface Member {
-  readonly deliveries: readonly NewDelivery[];
-  readonly bodyLength: number;
+/** Told of deliveries that are durable now, with the lease under which they are. Must not throw. */
+export type OnStored = (deliveries: readonly NewDelivery[], lease: Lease | undefined) => void;
+
+/** A call of `add`, or a part of one. */
+interface Member extends InsertPart {
   readonly resolve: (lease: Lease | undefined) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -61,6 +60,9 @@ export class InsertBatcher {
   readonly #waiting: Member[] = [];
   #waitingRows = 0;
   #waitingBodyLength = 0;
+  /** Of parts whose turn comes when the part before them is written. */
+  #laterRows = 0;
+  #laterBodyLength = 0;
   /** When each insert that has not ended was started, on the monotonic clock. */
   readonly #underWay = new Set<{ readonly startedAt: number }>();
   #startIsQueued = false;
@@ -71,32 +73,54 @@ export class InsertBatcher {
     this.#options = { ...insertBatcherDefaults, ...parts.options };
   }
 
-  /** Deliveries that no insert has taken yet. */
-  get waitingRows(): number {
-    return this.#waitingRows;
+  /**
+   * Resolves when all of `deliveries` are durable. What is too much for one insert is written one part after the other,
+   * so that other calls get in between, and `onStored` hears of each part. Fails with the error of an insert, after which
+   * nothing is there but what `onStored` was told of (as far as the store keeps to that), or with a DeliveryStoreError
+   * `full`.
+   */
+  async add(deliveries: readonly NewDelivery[], onStored: OnStored = () => undefined): Promise<void> {
+    const parts = [...cutIntoParts(deliveries, this.#options)];
+    this.#assertRoom(parts);
+    for (const part of parts) this.#countLater(part, 1);
+    let written = 0;
+    try {
+      for (const part of parts) {
+        written += 1;
+        this.#countLater(part, -1);
+        onStored(part.deliveries, await this.#addPart(part));
+      }
+    } finally {
+      for (const part of parts.slice(written)) this.#countLater(part, -1);
+    }
   }
 
-  /**
-   * Resolves when all of `deliveries` are durable, with the lease under which they are. Fails with the error of the
-   * insert, after which none of them is there (as far as the store keeps to that), or with a DeliveryStoreError `full`.
-   */
-  async add(deliveries: readonly NewDelivery[]): Promise<Lease | undefined> {
+  /** What is to come of a large call is in the way of other large ones only. */
+  #assertRoom(parts: readonly InsertPart[]): void {
     const { maxWaitingRows, maxWaitingBodyLength } = this.#options;
-    const bodyLength = deliveries.reduce((sum, { body }) => sum + body.length, 0);
-    if (
-      this.#waitingRows > 0 &&
-      (this.#waitingRows + deliveries.length > maxWaitingRows ||
-        this.#waitingBodyLength + bodyLength > maxWaitingBodyLength)
-    ) {
-      throw new DeliveryStoreError(
-        'full',
-        `${this.#waitingRows} deliveries wait to be written, maxWaitingRows is ${maxWaitingRows}`,
-      );
+    const isLarge = parts.length > 1;
+    let rows = this.#waitingRows + (isLarge ? this.#laterRows : 0);
+    let bodyLength = this.#waitingBodyLength + (isLarge ? this.#laterBodyLength : 0);
+    if (rows === 0) return;
+    const message = `${rows} deliveries wait to be written, maxWaitingRows is ${maxWaitingRows}`;
+    for (const part of parts) {
+      rows += part.deliveries.length;
+      bodyLength += part.bodyLength;
     }
+    if (rows > maxWaitingRows || bodyLength > maxWaitingBodyLength)
+      throw new DeliveryStoreError('full', message);
+  }
+
+  #countLater({ deliveries, bodyLength }: InsertPart, sign: 1 | -1): void {
+    this.#laterRows += sign * deliveries.length;
+    this.#laterBodyLength += sign * bodyLength;
+  }
+
+  #addPart(part: InsertPart): Promise<Lease | undefined> {
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ deliveries, bodyLength, resolve, reject });
-      this.#waitingRows += deliveries.length;
-      this.#waitingBodyLength += bodyLength;
+      this.#waiting.push({ ...part, resolve, reject });
+      this.#waitingRows += part.deliveries.length;
+      this.#waitingBodyLength += part.bodyLength;
       this.#wake();
     });
   }

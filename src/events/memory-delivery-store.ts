@@ -139,14 +139,6 @@ export class MemoryDeliveryStore implements DeliveryStore {
     return next;
   }
 
-  async listDueIds(now: number, limit: number): Promise<readonly string[]> {
-    return [...this.#pending]
-      .filter(row => isClaimable(row, now) && (row.delivery.nextAttemptAt ?? 0) < now)
-      .sort((a, b) => compareDue(a.delivery, b.delivery))
-      .slice(0, limit)
-      .map(row => row.delivery.id);
-  }
-
   async countByState(filter: DeliveryFilter): Promise<Readonly<Record<DeliveryState, number>>> {
     const counts = { pending: 0, succeeded: 0, exhausted: 0, cancelled: 0 };
     for (const row of this.#select(filter)) counts[row.delivery.state]++;
@@ -205,17 +197,22 @@ export class MemoryDeliveryStore implements DeliveryStore {
     return rows.length;
   }
 
-  async cancel(endpoint: string, now: number): Promise<number> {
-    return this.#cancel(this.#select({ endpoint, states: ['pending'] }), now);
+  async cancel(endpoint: string, now: number, createdUntil = Infinity): Promise<number> {
+    const pending = this.#select({ endpoint, states: ['pending'] });
+    return this.#cancel(
+      pending.filter(({ delivery }) => delivery.createdAt <= createdUntil),
+      now,
+    );
   }
 
-  async purge({ finishedBefore, keep, limit }: PurgeRequest): Promise<number> {
+  async purge({ finishedBefore, keep, signal }: PurgeRequest): Promise<number> {
+    if (signal?.aborted === true) return 0;
     const finished = this.#select({ states: deliveryStates.filter(state => state !== 'pending') }).sort(
       (a, b) =>
         (a.delivery.finishedAt ?? 0) - (b.delivery.finishedAt ?? 0) || compareIds(a.delivery, b.delivery),
     );
     const old = finished.filter(row => (row.delivery.finishedAt ?? 0) < finishedBefore).length;
-    const doomed = finished.slice(0, Math.min(limit, Math.max(old, finished.length - keep)));
+    const doomed = finished.slice(0, Math.max(old, finished.length - Math.max(keep, 0)));
     for (const row of doomed) this.#rows.delete(row.delivery.id);
     return doomed.length;
   }

@@ -37,7 +37,7 @@ import {
   toSummary,
   type DeliveryDocument,
 } from './mongodb-documents';
-import { compareByTime, compareForClaim, findCandidates, findNextDue, readLanes } from './mongodb-lanes';
+import { findCandidates, findNextDue, readLanes } from './mongodb-lanes';
 import { cancelOnMongodb, expungeOnMongodb, purgeOnMongodb, replayOnMongodb } from './mongodb-upkeep';
 import { hasChangeStreams, watchInserts } from './mongodb-watcher';
 import { sumStatsBuckets } from './stats-buckets';
@@ -156,7 +156,6 @@ export class MongodbDeliveryStore implements DeliveryStore {
         now,
         limit: limit - claimed.length,
         limitOf: endpoint => limitPerEndpoint - (taken.get(endpoint) ?? 0),
-        compare: compareForClaim,
       });
       const won = await this.#lease(
         candidates.map(({ id }) => id),
@@ -225,17 +224,6 @@ export class MongodbDeliveryStore implements DeliveryStore {
     return findNextDue(this.#deliveries, await readLanes(this.#deliveries, except));
   }
 
-  async listDueIds(now: number, limit: number): Promise<readonly string[]> {
-    const candidates = await findCandidates(this.#deliveries, {
-      lanes: await readLanes(this.#deliveries, []),
-      now: now - 1,
-      limit,
-      limitOf: () => limit,
-      compare: compareByTime,
-    });
-    return candidates.map(({ id }) => id);
-  }
-
   async countByState(filter: DeliveryFilter): Promise<Readonly<Record<DeliveryState, number>>> {
     const groups = await this.#deliveries
       .aggregate<{
@@ -277,7 +265,7 @@ export class MongodbDeliveryStore implements DeliveryStore {
   }
 
   async stats({ since, until, bucketMs, endpoint }: StatsRequest): Promise<readonly StatsBucket[]> {
-    const within = { 'attempts.startedAt': { $gte: since, $lt: until } };
+    const within = { $gte: since, $lt: until };
     const started = '$attempts.startedAt';
     const groups = await this.#deliveries
       .aggregate<{
@@ -286,10 +274,16 @@ export class MongodbDeliveryStore implements DeliveryStore {
         total: number;
         longest: number;
       }>([
-        { $match: { ...(endpoint !== undefined && { endpoint }), ...within } },
+        // Of an array a range is judged by both bounds together in $elemMatch only; else the index takes one of them.
+        {
+          $match: {
+            ...(endpoint !== undefined && { endpoint }),
+            attempts: { $elemMatch: { startedAt: within } },
+          },
+        },
         { $project: { attempts: 1 } },
         { $unwind: '$attempts' },
-        { $match: within },
+        { $match: { 'attempts.startedAt': within } },
         {
           $group: {
             _id: {
@@ -320,8 +314,8 @@ export class MongodbDeliveryStore implements DeliveryStore {
     return replayOnMongodb(this.#deliveries, filter, schedule);
   }
 
-  cancel(endpoint: string, now: number): Promise<number> {
-    return cancelOnMongodb(this.#deliveries, endpoint, now);
+  cancel(endpoint: string, now: number, createdUntil = Infinity): Promise<number> {
+    return cancelOnMongodb(this.#deliveries, endpoint, { now, createdUntil });
   }
 
   purge(request: PurgeRequest): Promise<number> {

@@ -47,7 +47,7 @@ export async function readLanes(
 }
 
 /**
- * Due and free deliveries, in order: the first `limit` that `compare` puts first, at most `limitOf` of an endpoint.
+ * Due and free deliveries, in order: fresh ones first, then by nextAttemptAt, then by id: the first `limit`, at most `limitOf` of an endpoint.
  * Lanes are read in the order of their fronts and no further than they can matter.
  */
 export async function findCandidates(
@@ -57,10 +57,9 @@ export async function findCandidates(
     readonly now: number;
     readonly limit: number;
     readonly limitOf: (endpoint: string) => number;
-    readonly compare: (a: OrderKeys, b: OrderKeys) => number;
   },
 ): Promise<readonly Candidate[]> {
-  const { now, limit, limitOf, compare } = request;
+  const { now, limit, limitOf } = request;
   const ahead = request.lanes
     .filter(lane => lane.at <= now)
     .sort((a, b) => compare({ lane: a, at: a.at }, { lane: b, at: b.at }));
@@ -80,20 +79,19 @@ export async function findCandidates(
   return choose(found, request);
 }
 
-export interface OrderKeys {
+interface OrderKeys {
   readonly lane: Pick<Lane, 'isRetry'>;
   readonly at: number;
   readonly id?: string;
 }
 
-/** Fresh ones first, then by nextAttemptAt, then by id. */
-export function compareForClaim(a: OrderKeys, b: OrderKeys): number {
-  return Number(a.lane.isRetry) - Number(b.lane.isRetry) || compareByTime(a, b);
-}
-
-export function compareByTime(a: OrderKeys, b: OrderKeys): number {
+function compare(a: OrderKeys, b: OrderKeys): number {
   const [idOfA, idOfB] = [a.id ?? '', b.id ?? ''];
-  return a.at - b.at || (idOfA < idOfB ? -1 : Number(idOfA > idOfB));
+  return (
+    Number(a.lane.isRetry) - Number(b.lane.isRetry) ||
+    a.at - b.at ||
+    (idOfA < idOfB ? -1 : Number(idOfA > idOfB))
+  );
 }
 
 /** When the next of these lanes has a delivery that is free or whose lease will have ended. */
@@ -156,11 +154,9 @@ function choose(
   {
     limit,
     limitOf,
-    compare,
   }: {
     readonly limit: number;
     readonly limitOf: (endpoint: string) => number;
-    readonly compare: (a: OrderKeys, b: OrderKeys) => number;
   },
 ): readonly Candidate[] {
   const counts = new Map<string, number>();

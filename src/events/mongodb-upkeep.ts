@@ -57,33 +57,56 @@ export async function replayOnMongodb(
 export async function cancelOnMongodb(
   deliveries: Deliveries,
   endpoint: string,
-  now: number,
+  { now, createdUntil }: { readonly now: number; readonly createdUntil: number },
 ): Promise<number> {
-  return cancelMatching(
-    deliveries,
-    { 'queue.lane': { $in: [laneOf(endpoint, 0), laneOf(endpoint, 1)] } },
-    now,
-  );
+  const ofEndpoint = { 'queue.lane': { $in: [laneOf(endpoint, 0), laneOf(endpoint, 1)] } };
+  return cancelMatching(deliveries, { ...ofEndpoint, createdAt: { $lte: createdUntil } }, now);
 }
+
+/** Longest that the ones to be kept may be counted, in milliseconds: many more entries than any other query reads. */
+const countTimeoutMs = 60 * 60 * 1000;
 
 /** DeliveryStore.purge. */
 export async function purgeOnMongodb(
   deliveries: Deliveries,
-  { finishedBefore, keep, limit }: PurgeRequest,
+  { finishedBefore, keep, signal }: PurgeRequest,
 ): Promise<number> {
-  const old = await deleteFirst(deliveries, { finishedAt: { $lt: finishedBefore } }, limit);
-  if (old >= limit) return old;
+  const purge = async (filter: object): Promise<number> => {
+    for (let purged = 0; ;) {
+      if (signal?.aborted === true) return purged;
+      const found = await deleteFirst(deliveries, filter);
+      purged += found.deleted;
+      if (!found.isFull) return purged;
+    }
+  };
+  const old = await purge({ finishedAt: { $lt: finishedBefore } });
+  if (signal?.aborted === true) return old;
+  const firstBeyond = await findFirstBeyond(deliveries, Math.max(keep, 0));
+  if (firstBeyond === undefined) return old;
+  const { _id, finishedAt } = firstBeyond;
+  return (
+    old + (await purge({ $or: [{ finishedAt: { $lt: finishedAt } }, { finishedAt, _id: { $lte: _id } }] }))
+  );
+}
+
+/**
+ * Of those beyond the `keep` that ended last, the one that ended last; undefined when there are no more than `keep`.
+ * Counts entries of the index `finished` alone: `$gte: 0` can be judged by them, `$exists` could not. How many documents
+ * there are, pending ones among them, the server knows without counting.
+ */
+async function findFirstBeyond(
+  deliveries: Deliveries,
+  keep: number,
+): Promise<{ readonly _id: string; readonly finishedAt: number } | undefined> {
+  if ((await deliveries.estimatedDocumentCount()) <= keep) return undefined;
   const [firstBeyond] = await deliveries
-    .find({ finishedAt: { $exists: true } })
+    .find({ finishedAt: { $gte: 0 } }, { timeoutMS: countTimeoutMs })
     .sort({ finishedAt: -1, _id: -1 })
-    .skip(Math.max(keep, 0))
+    .skip(keep)
     .limit(1)
     .project<{ _id: string; finishedAt: number }>({ finishedAt: 1 })
     .toArray();
-  if (firstBeyond === undefined) return old;
-  const { _id, finishedAt } = firstBeyond;
-  const beyond = { $or: [{ finishedAt: { $lt: finishedAt } }, { finishedAt, _id: { $lte: _id } }] };
-  return old + (await deleteFirst(deliveries, beyond, limit - old));
+  return firstBeyond;
 }
 
 /** DeliveryStore.expunge. */
@@ -112,18 +135,21 @@ async function cancelMatching(deliveries: Deliveries, filter: object, now: numbe
   return modifiedCount;
 }
 
-/** Deletes the finished ones of `filter` that ended first. */
-async function deleteFirst(deliveries: Deliveries, filter: object, limit: number): Promise<number> {
+/** Deletes the finished ones of `filter` that ended first: a step of them. */
+async function deleteFirst(
+  deliveries: Deliveries,
+  filter: object,
+): Promise<{ readonly deleted: number; readonly isFull: boolean }> {
   const documents = await deliveries
     .find({ $and: [filter, { finishedAt: { $exists: true } }] })
     .sort({ finishedAt: 1, _id: 1 })
-    .limit(limit)
+    .limit(rowsPerStep)
     .project<{ _id: string }>({ _id: 1 })
     .toArray();
-  if (documents.length === 0) return 0;
+  if (documents.length === 0) return { deleted: 0, isFull: false };
   const { deletedCount } = await deliveries.deleteMany({
     _id: { $in: documents.map(({ _id }) => _id) },
     finishedAt: { $exists: true },
   });
-  return deletedCount;
+  return { deleted: deletedCount, isFull: documents.length === rowsPerStep };
 }

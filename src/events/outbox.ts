@@ -7,14 +7,17 @@ import type { NewDelivery } from './delivery';
 import type { DeliveryStore, Lease } from './delivery-store';
 import type { DeliveryIntake, DeliveryRef, Dispatcher } from './dispatching';
 import { DeliveryStoreError } from './delivery-store-error';
-import { InsertBatcher, type InsertBatcherOptions } from './insert-batcher';
+import { InsertBatcher, type InsertBatcherOptions, type OnStored } from './insert-batcher';
 import { Spool, type SpoolOptions } from './spool';
 import { messageOf, StoreTimeout, within } from './store-retries';
 
 export interface OutboxOptions {
   /** `spool`: keep them in memory and let the client go on; `fail`: throw STORE_FAILED. Default `spool`. */
   readonly onStoreFailure: 'spool' | 'fail';
-  /** Longest that a client waits for the store, in milliseconds. Default 5000. */
+  /**
+   * Longest that a client waits for the store, in milliseconds; counted anew when a part of a call that is too large for
+   * one insert has been written. Default 5000.
+   */
   readonly insertTimeoutMs: number;
   readonly batching?: Partial<InsertBatcherOptions>;
   readonly spool?: Partial<SpoolOptions>;
@@ -35,7 +38,7 @@ export interface OutboxParts {
 
 /** One call of `add` that waits for the store. */
 interface Waiting {
-  readonly deadlineAt: number;
+  deadlineAt: number;
   readonly expire: () => void;
 }
 
@@ -97,6 +100,11 @@ export class Outbox implements DeliveryIntake {
     await Promise.all([this.#insert(this.#leased, own), this.#insert(this.#unleased, others)]);
   }
 
+  /** Drops what is kept in memory about this object, which is to be removed from the store. */
+  withdraw(className: string, objectId: string): void {
+    this.#spool.withdraw(className, objectId);
+  }
+
   /** Waits at most `timeoutMs` for what is being written and for the spool. Call it when nobody adds any more. */
   async stop(timeoutMs: number): Promise<void> {
     const { clock, logger } = this.#parts;
@@ -117,15 +125,16 @@ export class Outbox implements DeliveryIntake {
   /** Resolves when they are durable or kept. */
   #insert(batcher: InsertBatcher, deliveries: readonly NewDelivery[]): Promise<void> {
     return new Promise((resolve, reject) => {
+      let rest = deliveries;
       const settle = (error?: unknown): void => {
         this.#waiting.delete(waiting);
         if (error === undefined) {
           resolve();
         } else if (error instanceof DeliveryStoreError && error.fault !== 'full') {
-          this.#insertRefused(batcher, deliveries, error).then(resolve, reject);
+          this.#insertRefused(batcher, rest, error).then(resolve, reject);
         } else {
           try {
-            this.#keep(deliveries, error);
+            this.#keep(rest, error);
             resolve();
           } catch (failure) {
             reject(failure instanceof Error ? failure : new Error('not stored', { cause: failure }));
@@ -135,20 +144,23 @@ export class Outbox implements DeliveryIntake {
       };
       let isOver = false;
       const waiting: Waiting = {
-        deadlineAt: this.#parts.clock.monotonicMs() + this.#options.insertTimeoutMs,
+        deadlineAt: 0,
         expire: () => {
           isOver = true;
           settle(new StoreTimeout(this.#options.insertTimeoutMs));
         },
       };
-      this.#waiting.add(waiting);
-      this.#planExpiry();
-      batcher.add(deliveries).then(
-        lease => {
-          this.#announce(deliveries, lease);
-          // Late: the store has them after all, and they need not be kept.
-          if (isOver) this.#spool.forget(deliveries);
-          else settle();
+      const onStored: OnStored = (stored, lease) => {
+        this.#announce(stored, lease);
+        rest = rest.slice(stored.length);
+        // Late: the store has them after all, and they need not be kept.
+        if (isOver) this.#spool.forget(stored);
+        else if (rest.length > 0) this.#await(waiting);
+      };
+      this.#await(waiting);
+      batcher.add(deliveries, onStored).then(
+        () => {
+          if (!isOver) settle();
         },
         (error: unknown) => {
           if (!isOver) settle(error);
@@ -157,7 +169,15 @@ export class Outbox implements DeliveryIntake {
     });
   }
 
-  /** The store refuses something among them: the others must not suffer for it. */
+  /** From now on; behind those that wait already. */
+  #await(waiting: Waiting): void {
+    this.#waiting.delete(waiting);
+    waiting.deadlineAt = this.#parts.clock.monotonicMs() + this.#options.insertTimeoutMs;
+    this.#waiting.add(waiting);
+    this.#planExpiry();
+  }
+
+  /** The store refuses something among them: the others must not suffer for it. Halves, until that stands alone. */
   async #insertRefused(
     batcher: InsertBatcher,
     deliveries: readonly NewDelivery[],
@@ -165,7 +185,13 @@ export class Outbox implements DeliveryIntake {
   ): Promise<void> {
     const [first] = deliveries;
     if (deliveries.length > 1) {
-      await Promise.all(deliveries.map(delivery => this.#insert(batcher, [delivery])));
+      const middle = Math.ceil(deliveries.length / 2);
+      // One after the other: both at once may be more than may wait.
+      const failures: unknown[] = [];
+      for (const half of [deliveries.slice(0, middle), deliveries.slice(middle)]) {
+        await this.#insert(batcher, half).catch((failure: unknown) => failures.push(failure));
+      }
+      if (failures.length > 0) throw failures[0];
     } else if (error.fault !== 'repeated-id' && first !== undefined) {
       this.#parts.logger.error(
         `webhooks: the store refuses delivery ${first.id} to ${first.endpoint}, which is lost: ${error.message}`,

@@ -7,7 +7,7 @@ import type { Pool } from 'pg';
 import type { Delivery } from './delivery';
 import type { ClaimRequest, Lease } from './delivery-store';
 import { bodyTable, deliveryTable } from './postgres-migrations';
-import { numberOf, optionalNumber, parseDelivery, summaryColumns, textOf, type Row } from './postgres-rows';
+import { numberOf, optionalNumber, parseDelivery, summaryColumns, type Row } from './postgres-rows';
 
 /** A claim that lost candidates to others looks again, at most so often. */
 const maxPasses = 5;
@@ -136,25 +136,4 @@ export async function nextDueAtOnPostgres(
 ): Promise<number | undefined> {
   const { rows } = await pool.query<Row>(nextDue, [except]);
   return optionalNumber(rows[0]?.due_at);
-}
-
-const dueIds = `WITH RECURSIVE ${endpoints}
-  SELECT due.id FROM endpoints e
-  CROSS JOIN (VALUES (false), (true)) AS round(is_retry)
-  CROSS JOIN LATERAL (
-    SELECT d.id, d.next_attempt_at FROM ${deliveryTable} d
-    WHERE d.state = 'pending' AND d.endpoint = e.endpoint AND d.is_retry = round.is_retry
-      AND d.next_attempt_at < $1 AND (d.lease_expires_at IS NULL OR d.lease_expires_at <= $1)
-    ORDER BY d.next_attempt_at, d.id LIMIT $2
-  ) due
-  ORDER BY due.next_attempt_at, due.id LIMIT $2`;
-
-/** DeliveryStore.listDueIds. */
-export async function listDueIdsOnPostgres(
-  pool: Pool,
-  now: number,
-  limit: number,
-): Promise<readonly string[]> {
-  const { rows } = await pool.query<Row>(dueIds, [now, limit]);
-  return rows.map(({ id }) => textOf(id));
 }

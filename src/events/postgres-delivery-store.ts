@@ -19,12 +19,7 @@ import type {
   StopListening,
 } from './delivery-store';
 import { assertDistinctIds, DeliveryStoreError } from './delivery-store-error';
-import {
-  claimByIdsFromPostgres,
-  claimFromPostgres,
-  listDueIdsOnPostgres,
-  nextDueAtOnPostgres,
-} from './postgres-claim';
+import { claimByIdsFromPostgres, claimFromPostgres, nextDueAtOnPostgres } from './postgres-claim';
 import { listenOnPostgres } from './postgres-listener';
 import { attemptTable, bodyTable, deliveryTable, migratePostgres, wakeChannel } from './postgres-migrations';
 import {
@@ -211,10 +206,6 @@ export class PostgresDeliveryStore implements DeliveryStore {
     return nextDueAtOnPostgres(this.#pool, except);
   }
 
-  listDueIds(now: number, limit: number): Promise<readonly string[]> {
-    return listDueIdsOnPostgres(this.#pool, now, limit);
-  }
-
   async countByState(filter: DeliveryFilter): Promise<Readonly<Record<DeliveryState, number>>> {
     const parameters = new Parameters();
     const { rows } = await this.#pool.query<Row>(
@@ -287,8 +278,8 @@ export class PostgresDeliveryStore implements DeliveryStore {
     return replayOnPostgres(this.#pool, filter, schedule);
   }
 
-  cancel(endpoint: string, now: number): Promise<number> {
-    return cancelOnPostgres(this.#pool, endpoint, now);
+  cancel(endpoint: string, now: number, createdUntil?: number): Promise<number> {
+    return cancelOnPostgres(this.#pool, endpoint, { now, createdUntil });
   }
 
   purge(request: PurgeRequest): Promise<number> {

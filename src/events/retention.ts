@@ -1,4 +1,4 @@
-// Deletes finished deliveries by age and number, a batch at a time, on every node: the store lets each row go once.
+// Deletes finished deliveries by age and number, on every node: the store lets each row go once.
 import type { Clock } from '../shared/clock';
 import type { Logger } from '../shared/logger';
 import type { DeliveryStore } from './delivery-store';
@@ -18,15 +18,15 @@ export interface RetentionParts {
   readonly options: RetentionOptions;
 }
 
-/** A look for nothing is one query. */
-const intervalMs = 60_000;
-/** Rows in one statement: it must not hold up saves. */
-const batch = 1000;
+const shortestIntervalMs = 60_000;
+const longestIntervalMs = 3_600_000;
+/** Longer than it took: what is kept has to be counted, and 100 million entries of an index take many seconds. */
+const intervalFactor = 20;
 
 export class Retention {
   readonly #parts: RetentionParts;
   #cancel: (() => void) | undefined;
-  #isStopped = true;
+  #stopping = new AbortController();
   #isFailing = false;
   #running: Promise<void> = Promise.resolve();
 
@@ -35,36 +35,34 @@ export class Retention {
   }
 
   start(): void {
-    this.#isStopped = false;
-    this.#scheduleNext();
+    this.#stopping = new AbortController();
+    this.#scheduleNext(shortestIntervalMs);
   }
 
   /** Resolves when nothing is under way. */
   async stop(): Promise<void> {
-    this.#isStopped = true;
+    this.#stopping.abort();
     this.#cancel?.();
     await this.#running;
   }
 
-  #scheduleNext(): void {
-    if (this.#isStopped) return;
-    this.#cancel = this.#parts.clock.schedule(intervalMs, () => {
-      this.#running = this.#purge().finally(() => this.#scheduleNext());
+  #scheduleNext(delayMs: number): void {
+    const { clock } = this.#parts;
+    if (this.#stopping.signal.aborted) return;
+    this.#cancel = clock.schedule(delayMs, () => {
+      const startedAt = clock.monotonicMs();
+      this.#running = this.#purge(this.#stopping.signal).finally(() => {
+        const wanted = intervalFactor * (clock.monotonicMs() - startedAt);
+        this.#scheduleNext(Math.min(longestIntervalMs, Math.max(shortestIntervalMs, wanted)));
+      });
     });
   }
 
-  async #purge(): Promise<void> {
+  async #purge(signal: AbortSignal): Promise<void> {
     const { store, clock, logger, options } = this.#parts;
     const { maxAgeMs, maxDeliveries } = options;
     try {
-      let purged = batch;
-      while (purged === batch && !this.#isStopped) {
-        purged = await store.purge({
-          finishedBefore: clock.now() - maxAgeMs,
-          keep: maxDeliveries,
-          limit: batch,
-        });
-      }
+      await store.purge({ finishedBefore: clock.now() - maxAgeMs, keep: maxDeliveries, signal });
       this.#isFailing = false;
     } catch (error) {
       if (!this.#isFailing) logger.warn(`webhooks: old deliveries cannot be deleted: ${messageOf(error)}`);

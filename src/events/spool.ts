@@ -5,6 +5,8 @@ import type { Logger } from '../shared/logger';
 import type { NewDelivery } from './delivery';
 import type { DeliveryStore } from './delivery-store';
 import { DeliveryStoreError } from './delivery-store-error';
+import { insertBatcherDefaults } from './insert-batcher';
+import { cutIntoParts } from './insert-parts';
 import { messageOf, within } from './store-retries';
 
 export interface SpoolOptions {
@@ -35,8 +37,6 @@ export interface SpoolParts {
   readonly options?: Partial<SpoolOptions>;
 }
 
-const rowsAtOnce = 500;
-const bodyLengthAtOnce = 4 * 1024 * 1024;
 /** A try that hangs is given up after this, in milliseconds; what it does later is met as a repeated id. */
 const insertTimeoutMs = 15_000;
 /** Tries that were given up and still hang; with more, their end is waited for: they hold connections and memory. */
@@ -95,6 +95,17 @@ export class Spool {
     return true;
   }
 
+  /** Drops what is about this object: it shall not be stored any more. */
+  withdraw(className: string, objectId: string): void {
+    for (const [id, delivery] of this.#rows) {
+      if (delivery.className !== className || delivery.objectId !== objectId) continue;
+      this.#rows.delete(id);
+      this.#bodyLength -= delivery.body.length;
+    }
+    this.#tellWhenEmpty();
+    if (this.#rows.size === 0) for (const resolve of this.#idle.splice(0)) resolve();
+  }
+
   /** The store has them after all. */
   forget(deliveries: readonly NewDelivery[]): void {
     for (const { id, body } of deliveries) {
@@ -144,14 +155,8 @@ export class Spool {
   }
 
   #nextBatch(): readonly NewDelivery[] {
-    const batch: NewDelivery[] = [];
-    let length = 0;
-    for (const delivery of this.#rows.values()) {
-      length += delivery.body.length;
-      if (batch.length > 0 && (batch.length >= rowsAtOnce || length > bodyLengthAtOnce)) break;
-      batch.push(delivery);
-    }
-    return batch;
+    const [first] = cutIntoParts(this.#rows.values(), insertBatcherDefaults);
+    return first?.deliveries ?? [];
   }
 
   /** A batch in which the store refuses something is halved until that stands alone. Answers those that it had. */

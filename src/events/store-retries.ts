@@ -21,15 +21,6 @@ export class StoreRetries {
     this.#parts = parts;
   }
 
-  get isFailing(): boolean {
-    return this.#failures > 0;
-  }
-
-  /** Failures since the last success. */
-  get failures(): number {
-    return this.#failures;
-  }
-
   /** Counts a failure; answers how long to wait before the next try, in milliseconds. */
   failed(error: unknown): number {
     const { logger, trouble, firstDelayMs = 100, longestDelayMs = 5000 } = this.#parts;

@@ -116,9 +116,10 @@ export class SubscriptionChanges {
   }
 
   async resume(objectId: string): Promise<void> {
-    await this.#parts.lock.exclusively(async () => {
+    const { store, lock, clock } = this.#parts;
+    await lock.exclusively(async () => {
       await this.#writeActive(await this.#find(objectId), true);
-      await this.#parts.store.resume(objectId);
+      await store.resume(objectId, clock.now());
     });
   }
 
@@ -185,12 +186,20 @@ export class SubscriptionChanges {
     );
   }
 
-  /** True when it is paused by this. */
-  async #followActive({ objectId, health }: SubscriptionRow, active: boolean): Promise<boolean> {
+  /** `row` is as it was before. True when it is paused by this. */
+  async #followActive(row: SubscriptionRow, active: boolean): Promise<boolean> {
     const { store, clock } = this.#parts;
-    if (active && health.pauseReason === 'operator') await store.resume(objectId);
+    const { objectId, health } = row;
+    const waited = health.pauseReason === 'operator' || (!health.pauseReason && !this.#wasActive(row));
+    if (active && waited) await store.resume(objectId, clock.now());
     if (active || health.pauseReason !== undefined) return false;
     return store.pause(objectId, { at: clock.now(), reason: 'operator' });
+  }
+
+  /** What cannot be read got nothing either, and its deliveries have waited. */
+  #wasActive(row: SubscriptionRow): boolean {
+    const record = this.#tryOpen(row);
+    return record !== undefined && (record.settings.active ?? true);
   }
 
   /** Opens no secret: what cannot be decrypted can be paused and resumed, too. */

@@ -262,18 +262,19 @@ export class SubscriptionRegistry implements Subscriptions {
       this.#reportOnce(`${subscription.label} gets nothing: ${subscription.broken.reason}`);
     const isPaused =
       subscription.broken !== undefined || pauseReasonOf(subscription, row.health) !== undefined;
+    const { resumedAt } = row.health;
     const endpoint =
-      isSame && before.endpoint.isPaused === isPaused
+      isSame && before.endpoint.isPaused === isPaused && before.endpoint.resumedAt === resumedAt
         ? before.endpoint
-        : this.#endpoint(subscription, isPaused);
+        : this.#endpoint(subscription, { isPaused, resumedAt });
     return { row, subscription, health: row.health, endpoint };
   }
 
-  #endpoint(subscription: InstalledSubscription, isPaused: boolean): Endpoint {
+  #endpoint(subscription: InstalledSubscription, pause: Pick<Endpoint, 'isPaused' | 'resumedAt'>): Endpoint {
     const { key, label, settings, retry } = subscription;
     const { url, timeoutMs, concurrency } = settings;
     const sender = (): EndpointSender => this.#parts.senderOf(subscription);
-    return { key, label, url, isPaused, timeoutMs, concurrency, retry, sender };
+    return { key, label, url, ...pause, timeoutMs, concurrency, retry, sender };
   }
 
   #view({ subscription, health }: InForce): SubscriptionView {

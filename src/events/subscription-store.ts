@@ -13,6 +13,8 @@ export interface StoredHealth {
   readonly lastError: string | undefined;
   readonly pausedAt: number | undefined;
   readonly pauseReason: string | undefined;
+  /** When the last pause ended: what was written before goes out at a bounded rate, on every node. */
+  readonly resumedAt: number | undefined;
 }
 
 export const newHealth: StoredHealth = {
@@ -23,6 +25,7 @@ export const newHealth: StoredHealth = {
   lastError: undefined,
   pausedAt: undefined,
   pauseReason: undefined,
+  resumedAt: undefined,
 };
 
 /** A row as it is, which may be half-written or garbage: then its texts are empty. */
@@ -68,6 +71,9 @@ export interface SubscriptionStore {
   claimWarning(objectId: string): Promise<boolean>;
   /** False when there is no such row. */
   pause(objectId: string, pause: { readonly at: number; readonly reason: string }): Promise<boolean>;
-  /** Ends a pause and makes the health that of a new subscription, but for the times of the last attempts. False when there is no such row. */
-  resume(objectId: string): Promise<boolean>;
+  /**
+   * Ends a pause at `at` and makes the health that of a new subscription, but for the times of the last attempts. False
+   * when there is no such row.
+   */
+  resume(objectId: string, at: number): Promise<boolean>;
 }

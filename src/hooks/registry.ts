@@ -49,7 +49,7 @@ export class HookRegistry {
   readonly #parts: RegistryParts;
   readonly #records: HookRecords;
   readonly #listeners = new Set<() => void>();
-  readonly #removalListeners = new Set<(key: string) => Promise<void>>();
+  readonly #removalListeners = new Set<(key: string, removedAt: number) => Promise<void>>();
   readonly #reported = new Set<string>();
   #installed: ReadonlyMap<string, InstalledHook> = new Map();
   #unusable: readonly UnusableRow[] = [];
@@ -68,8 +68,11 @@ export class HookRegistry {
     this.#listeners.add(listener);
   }
 
-  /** Runs after a hook was removed by this node, before its remover is answered. Must not fail. */
-  onRemoved(listener: (key: string) => Promise<void>): void {
+  /**
+   * Runs after a hook was removed by this node, before its remover is answered. Must not fail. `removedAt`: milliseconds
+   * since 1970, no later than the removal; another hook of that key may have been made since.
+   */
+  onRemoved(listener: (key: string, removedAt: number) => Promise<void>): void {
     this.#removalListeners.add(listener);
   }
 
@@ -233,26 +236,30 @@ export class HookRegistry {
 
   /** Removes a hook and its settings, unusable rows of that name too. Throws HOOK_NOT_FOUND and changes nothing when there is none. */
   async remove(target: RowName): Promise<void> {
-    await this.#parts.store.exclusively(async writer => {
+    const { store, clock } = this.#parts;
+    const removedAt = await store.exclusively(async writer => {
       const rows = await writer.readHooks();
       if (!rows.some(row => isRowOf(target, row)))
         throw new WebhookError('HOOK_NOT_FOUND', 'Object not found.');
       await writer.removeHook(target);
       await writer.removeSetting(target);
+      // Under the lock: nobody has made another one yet.
+      return clock.now();
     });
     await this.reload();
-    await this.#tellRemoved(hookKey(target));
+    await this.#tellRemoved(hookKey(target), removedAt);
   }
 
-  async #tellRemoved(key: string): Promise<void> {
-    for (const listener of this.#removalListeners) await listener(key);
+  async #tellRemoved(key: string, removedAt: number): Promise<void> {
+    for (const listener of this.#removalListeners) await listener(key, removedAt);
   }
 
   /** Brings declared hooks into force, as reconcile does. */
   async reconcile(declared: readonly Declaration[], removeOthers: boolean): Promise<Reconciliation> {
+    const removedAt = this.#parts.clock.now();
     const result = await reconcile({ ...this.#parts, records: this.#records }, declared, removeOthers);
     await this.reload();
-    for (const key of result.removedKeys) await this.#tellRemoved(key);
+    for (const key of result.removedKeys) await this.#tellRemoved(key, removedAt);
     return result;
   }
 

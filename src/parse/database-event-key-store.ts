@@ -1,7 +1,7 @@
 // Idempotency keys of published events, in the database Parse Server uses: `objectId` is unique on both kinds.
 import { parseCodes } from '../errors';
 import type { EventKeyRow, EventKeyStore, StoredEventKey } from '../events/event-key-store';
-import { ensureClass, ignoreParseError, isParseError, numberOf, textOf } from './database-rows';
+import { ensureClass, ignoreParseError, isParseError, numberOf, onlyRow, textOf } from './database-rows';
 import type { DatabaseController } from './internals';
 
 const className = 'WebhookEventKey';
@@ -41,7 +41,7 @@ export class DatabaseEventKeyStore implements EventKeyStore {
       } catch (error) {
         if (!isParseError(error, parseCodes.duplicateValue)) throw error;
       }
-      const [stored] = await this.#database.find(className, { objectId: id }, { limit: 1 });
+      const [stored] = await this.#database.find(className, { objectId: id }, onlyRow);
       // Gone in between: purged, or removed by another claim.
       if (stored) return parseRow(stored);
     }

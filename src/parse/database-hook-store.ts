@@ -21,6 +21,7 @@ import type {
 } from '../hooks/hook-store';
 import type { Clock } from '../shared/clock';
 import type { Logger } from '../shared/logger';
+import { fromPrimary, onlyRow } from './database-rows';
 import type { DatabaseController } from './internals';
 
 const hooksClass = '_Hooks';
@@ -86,7 +87,7 @@ export class DatabaseHookStore implements HookStore {
 
   async readVersion(): Promise<StoreVersion> {
     await this.#releaseLeftLock();
-    const [state] = await this.#database.find(stateClass, { objectId: stateId }, { limit: 1 });
+    const [state] = await this.#database.find(stateClass, { objectId: stateId }, onlyRow);
     const version = String(numberOf(state?.version));
     if (state === undefined || state.lockOwner === 'none') return version;
     // A holder that died, or could not tell the database that it was done, has written all it will.
@@ -95,7 +96,7 @@ export class DatabaseHookStore implements HookStore {
   }
 
   async readHooks(): Promise<readonly unknown[]> {
-    return this.#database.find(hooksClass, {});
+    return this.#database.find(hooksClass, {}, fromPrimary);
   }
 
   async readAll(): Promise<StoredState> {
@@ -112,7 +113,7 @@ export class DatabaseHookStore implements HookStore {
   async #readContent(): Promise<Omit<StoredState, 'version'>> {
     const [hooks, settings, keys, keyCheck] = await Promise.all([
       this.readHooks(),
-      this.#database.find(settingClass, {}),
+      this.#database.find(settingClass, {}, fromPrimary),
       this.#readSealed(stateId),
       this.#readSealed(keyCheckId),
     ]);
@@ -120,7 +121,7 @@ export class DatabaseHookStore implements HookStore {
   }
 
   async #readSealed(objectId: string): Promise<string | undefined> {
-    const [state] = await this.#database.find(stateClass, { objectId }, { limit: 1 });
+    const [state] = await this.#database.find(stateClass, { objectId }, onlyRow);
     return typeof state?.keys === 'string' && state.keys !== '' ? state.keys : undefined;
   }
 
@@ -135,7 +136,7 @@ export class DatabaseHookStore implements HookStore {
   }
 
   async readNodes(since: number): Promise<readonly SeenNode[]> {
-    const rows = await this.#database.find(stateClass, { seenAt: { $gte: since } });
+    const rows = await this.#database.find(stateClass, { seenAt: { $gte: since } }, fromPrimary);
     return rows.map(({ node, seenAt }) => ({ node: textOf(node), seenAt: numberOf(seenAt) }));
   }
 
@@ -228,11 +229,7 @@ export class DatabaseHookStore implements HookStore {
       readAll: () => this.#readContent(),
       readHooks: () => this.readHooks(),
       readSetting: async target => {
-        const [row] = await this.#database.find(
-          settingClass,
-          { objectId: hookObjectId(target) },
-          { limit: 1 },
-        );
+        const [row] = await this.#database.find(settingClass, { objectId: hookObjectId(target) }, onlyRow);
         return row && parseSettingRow(row);
       },
       writeHook: held((hook: Hook) => this.#writeHook(hook)),
@@ -288,7 +285,7 @@ export class DatabaseHookStore implements HookStore {
   }
 
   async #findStraySettings(): Promise<readonly string[]> {
-    const settings = await this.#database.find(settingClass, {});
+    const settings = await this.#database.find(settingClass, {}, fromPrimary);
     if (settings.length === 0) return [];
     const names = (await this.readHooks()).map(parseRowName);
     const keys = new Set(names.map(name => name && hookKey(name)));
@@ -298,7 +295,7 @@ export class DatabaseHookStore implements HookStore {
   async #writeSetting(target: RowName, settings: string): Promise<SettingRow> {
     const objectId = hookObjectId(target);
     const stamps = this.#stamps();
-    const [old] = await this.#database.find(settingClass, { objectId }, { limit: 1 });
+    const [old] = await this.#database.find(settingClass, { objectId }, onlyRow);
     if (old) {
       // A string, as RestWrite gives it: on PostgreSQL a REST date in this column is an invalid statement.
       await this.#database.update(settingClass, { objectId }, { settings, updatedAt: stamps.updatedAt });

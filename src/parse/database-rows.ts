@@ -4,6 +4,14 @@ import type { DatabaseController } from './internals';
 /** Master key only. */
 const masterOnly = { find: {}, get: {}, count: {}, create: {}, update: {}, delete: {}, addField: {} };
 
+/**
+ * For `find`: whatever `readPreference` the application's MongoDB address has. A secondary that lags would show a lock as
+ * free, and a subscription as gone whose deliveries are then cancelled for good. PostgreSQL's adapter takes no notice.
+ */
+export const fromPrimary = { readPreference: 'PRIMARY' };
+/** The same for a row that is read by its key. */
+export const onlyRow = { ...fromPrimary, limit: 1 };
+
 /** Creates a master-only class where it is missing. Safe on many nodes at once. */
 export async function ensureClass(
   database: DatabaseController,

@@ -9,7 +9,16 @@ import {
   type SubscriptionStore,
 } from '../events/subscription-store';
 import type { Clock } from '../shared/clock';
-import { ensureClass, ignoreParseError, isoOf, isParseError, numberOf, textOf } from './database-rows';
+import {
+  ensureClass,
+  fromPrimary,
+  ignoreParseError,
+  isoOf,
+  isParseError,
+  numberOf,
+  onlyRow,
+  textOf,
+} from './database-rows';
 import type { DatabaseController } from './internals';
 
 const className = 'WebhookSubscription';
@@ -25,6 +34,7 @@ const fields = {
   lastError: { type: 'String' },
   pausedAt: { type: 'Number' },
   pauseReason: { type: 'String' },
+  resumedAt: { type: 'Number' },
 };
 
 const notFailing = { consecutiveFailures: 0, failingSince: 0, warned: 0 };
@@ -50,11 +60,11 @@ export class DatabaseSubscriptionStore implements SubscriptionStore {
   }
 
   async readAll(): Promise<readonly SubscriptionRow[]> {
-    return (await this.#database.find(className, {})).map(parseRow);
+    return (await this.#database.find(className, {}, fromPrimary)).map(parseRow);
   }
 
   async read(objectId: string): Promise<SubscriptionRow | undefined> {
-    const [row] = await this.#database.find(className, { objectId }, { limit: 1 });
+    const [row] = await this.#database.find(className, { objectId }, onlyRow);
     return row && parseRow(row);
   }
 
@@ -109,8 +119,8 @@ export class DatabaseSubscriptionStore implements SubscriptionStore {
     return this.#matched({ objectId }, { pausedAt: at, pauseReason: reason });
   }
 
-  async resume(objectId: string): Promise<boolean> {
-    return this.#matched({ objectId }, { ...notFailing, ...notPaused, lastError: '' });
+  async resume(objectId: string, at: number): Promise<boolean> {
+    return this.#matched({ objectId }, { ...notFailing, ...notPaused, lastError: '', resumedAt: at });
   }
 
   async #matched(query: object, update: object): Promise<boolean> {
@@ -149,5 +159,7 @@ function parseHealth(row: Readonly<Record<string, unknown>>): StoredHealth {
     lastError: textOf(row.lastError) || undefined,
     pausedAt: numberOf(row.pausedAt) || undefined,
     pauseReason: textOf(row.pauseReason) || undefined,
+    // Rows of before the column existed have none.
+    resumedAt: numberOf(row.resumedAt) || undefined,
   };
 }

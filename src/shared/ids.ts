@@ -13,6 +13,17 @@ export function createDeliveryId(clock: Clock): string {
   return formatId('dlv_', clock.now(), clock.randomBytes(16));
 }
 
+/** The time that an id of formatId was made with, in milliseconds since 1970; undefined for any other text. */
+export function timeOfId(id: string): number | undefined {
+  let time = 0;
+  for (const character of id.slice(4, 14)) {
+    const digit = alphabet.indexOf(character);
+    if (digit < 0) return undefined;
+    time = time * 32 + digit;
+  }
+  return id.length < 30 ? undefined : time;
+}
+
 /** `atMs`: milliseconds since 1970. 5 bits of each of the 16 `bytes` are used. */
 export function formatId(prefix: string, atMs: number, bytes: Buffer): string {
   let time = atMs;
