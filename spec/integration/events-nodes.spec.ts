@@ -1,28 +1,36 @@
-// Three servers that only record and two that deliver, on one database: every event comes, and none comes twice.
+// Three servers that only record and two worker programs, on one database: every event comes, and none comes twice.
 import { describeOnEachDatabase, type FreshDatabase } from '../support/databases';
 import { DeliveryLedger, eventOf } from '../support/delivery-ledger';
-import type { ParseProcess } from '../support/parse-process';
-import { startParseProcess } from '../support/parse-process';
+import { startParseProcess, type ParseProcess } from '../support/parse-process';
 import { startWebhookReceiver, type WebhookReceiver } from '../support/webhook-receiver';
-import type { WebhooksOptions } from '../../src/index';
+import {
+  createConfigFolder,
+  createWorkerConfig,
+  runProgram,
+  type ConfigFolder,
+} from '../support/worker-program';
+import type { ChildProgram } from '../support/child-program';
 
 const servers = 3;
 const workers = 2;
 const savesPerServer = 60;
 const startLimitMs = 120_000;
 
-describeOnEachDatabase('three servers and two that deliver', database => {
+describeOnEachDatabase('three servers and two workers', database => {
   let fresh: FreshDatabase;
   let receiver: WebhookReceiver;
-  let nodes: ParseProcess[] = [];
+  let folder: ConfigFolder;
+  const nodes: ParseProcess[] = [];
+  const programs: ChildProgram[] = [];
 
   beforeAll(async () => {
     fresh = await database.create();
     receiver = await startWebhookReceiver();
-    const start = (webhooks: WebhooksOptions): Promise<ParseProcess> =>
-      startParseProcess({ database: { ...fresh }, webhooks });
-    const first = await start({ deliver: false });
-    nodes = [first];
+    folder = await createConfigFolder();
+    const start = (): Promise<ParseProcess> =>
+      startParseProcess({ database: { ...fresh }, webhooks: { deliver: false } });
+    const first = await start();
+    nodes.push(first);
     // Before the others start: they know it from their first request on.
     for (const name of ['first', 'second']) {
       const { status } = await first.master('POST', '/webhooks/subscriptions', {
@@ -33,21 +41,22 @@ describeOnEachDatabase('three servers and two that deliver', database => {
       });
       expect(status).toBe(201);
     }
-    const others = [
-      ...Array.from({ length: servers - 1 }, () => start({ deliver: false })),
-      ...Array.from({ length: workers }, () => start({ deliver: true })),
-    ];
-    nodes.push(...(await Promise.all(others)));
+    const config = await folder.write('config.cjs', createWorkerConfig(fresh, first.serverURL));
+    programs.push(...Array.from({ length: workers }, () => runProgram('worker', '--config', config)));
+    nodes.push(...(await Promise.all(Array.from({ length: servers - 1 }, start))));
+    await Promise.all(programs.map(program => program.waitForLine(/delivers for/)));
   }, startLimitMs);
 
   afterAll(async () => {
+    await Promise.all(programs.map(program => program.dispose()));
     await Promise.all(nodes.map(node => node.stop()));
+    await folder.remove();
     await receiver.close();
     await fresh.drop();
   }, startLimitMs);
 
   it(
-    'every event comes once, and both of the latter deliver',
+    'every event comes once, and both workers deliver',
     async () => {
       const ledger = new DeliveryLedger({ '/first': eventOf, '/second': eventOf });
       const ids: string[] = [];
@@ -68,7 +77,7 @@ describeOnEachDatabase('three servers and two that deliver', database => {
         }
       };
       // Two clients of each server.
-      await Promise.all(nodes.slice(0, servers).flatMap(node => [saveAll(node), saveAll(node)]));
+      await Promise.all(nodes.flatMap(node => [saveAll(node), saveAll(node)]));
       const total = servers * 2 * savesPerServer;
       await receiver.received('/first', total);
       await receiver.received('/second', total);
@@ -90,6 +99,10 @@ describeOnEachDatabase('three servers and two that deliver', database => {
           attemptedBy.add(node);
       }
       expect(attemptedBy.size).toBe(workers);
+      for (const program of programs) program.kill('SIGTERM');
+      expect(await Promise.all(programs.map(({ exited }) => exited))).toEqual(
+        programs.map(() => ({ code: 0, signal: null })),
+      );
     },
     startLimitMs,
   );

@@ -12,6 +12,7 @@ import type { ParseProcess } from '../support/parse-process';
 import { Reply, type ReceivedCall, type WebhookReceiver } from '../support/webhook-receiver';
 import { createSeededRandom, type SeededRandom } from './seeded-random';
 import type { ServerFleet } from './server-fleet';
+import type { WorkerSlot } from './worker-slot';
 
 export const className = 'Parcel';
 
@@ -29,11 +30,14 @@ export interface CrashRunParts {
   readonly refuseUntilCrash?: boolean;
   /** All servers die. Default: in a quarter of runs. */
   readonly killAll?: boolean;
+  /** What delivers, where the servers do not. It dies in every run, and in half of them no server does. */
+  readonly worker?: WorkerSlot;
 }
 
 export interface CrashRunReport extends LedgerBalance {
   readonly seed: number;
-  readonly killed: readonly number[];
+  /** Numbers of servers, and the worker. */
+  readonly killed: readonly (number | 'worker')[];
   /** From the crash to the last delivery recorded, in milliseconds. */
   readonly closedAfterMs: number;
 }
@@ -48,7 +52,7 @@ export async function runCrash(parts: CrashRunParts): Promise<CrashRunReport> {
 }
 
 async function run(parts: CrashRunParts): Promise<CrashRunReport> {
-  const { fleet, receiver, seed } = parts;
+  const { fleet, receiver, seed, worker } = parts;
   const random = createSeededRandom(seed);
   const ledger = new DeliveryLedger({ '/first': eventOf, '/second': eventOf, '/hook': afterSaveOf });
   const refusals = { all: parts.refuseUntilCrash === true, random: createSeededRandom(seed + 1) };
@@ -59,7 +63,9 @@ async function run(parts: CrashRunParts): Promise<CrashRunReport> {
   const after = random.between(10, 40);
   const victim = random.between(0, fleet.size - 1);
   const killsAll = random.chance(0.25);
-  const killed = (parts.killAll ?? killsAll) ? Array.from({ length: fleet.size }, (_, i) => i) : [victim];
+  const isWorkerAlone = worker !== undefined && random.chance(0.5);
+  const all = Array.from({ length: fleet.size }, (_, i) => i);
+  const killed = (parts.killAll ?? killsAll) ? all : isWorkerAlone ? [] : [victim];
 
   let isOver = false;
   const load = Array.from({ length: clients }, (_, client) =>
@@ -70,16 +76,17 @@ async function run(parts: CrashRunParts): Promise<CrashRunReport> {
     // In the middle of a save, not at its end.
     await delay(phaseMs);
     const killedAt = performance.now();
-    await Promise.all(killed.map(index => fleet.kill(index)));
+    await Promise.all([worker?.kill(), ...killed.map(index => fleet.kill(index))]);
     refusals.all = false;
     const enough = ledger.acknowledgedCount(before + after).then(() => {
       isOver = true;
     });
-    await Promise.all([enough, ...killed.map(index => fleet.revive(index))]);
+    await Promise.all([enough, worker?.revive(), ...killed.map(index => fleet.revive(index))]);
     await Promise.all(load);
     await fleet.nothingPending(closeLimitMs);
     const closedAfterMs = Math.round(performance.now() - killedAt);
-    return { ...ledger.balance(), seed, killed, closedAfterMs };
+    const dead = worker === undefined ? killed : [...killed, 'worker' as const];
+    return { ...ledger.balance(), seed, killed: dead, closedAfterMs };
   } finally {
     isOver = true;
     await Promise.allSettled(load);

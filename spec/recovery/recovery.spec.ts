@@ -1,15 +1,21 @@
 // Server processes that die at a random moment under load: whatever a client was told had happened is delivered.
-// RECOVERY_RUNS: runs on each database, default 10. RECOVERY_SEED: makes the choices of one run again.
+// RECOVERY_RUNS: runs on each database, default 10, and a tenth as many with a worker,
+// without and with a queue. RECOVERY_SEED: makes the choices of one run again.
 import { randomInt } from 'node:crypto';
 import type { WebhooksOptions } from '../../src/index';
 import { describeOnEachDatabase, type FreshDatabase } from '../support/databases';
+import { describeWithService } from '../support/describe-with-service';
+import { createRedisServer, type RedisServer } from '../support/redis-server';
 import { startWebhookReceiver, type WebhookReceiver } from '../support/webhook-receiver';
-import { className, describeReport, runCrash, type CrashRunReport } from './crash-run';
+import { className, describeReport, runCrash, type CrashRunParts, type CrashRunReport } from './crash-run';
 import { ServerFleet } from './server-fleet';
+import { WorkerSlot } from './worker-slot';
 
 const { RECOVERY_RUNS: givenRuns, RECOVERY_SEED: givenSeed } = process.env;
 const firstSeed = givenSeed === undefined ? randomInt(2 ** 31) : Number(givenSeed);
 const runs = givenSeed === undefined ? Number(givenRuns ?? 10) : 1;
+/** Each takes longer than one of the others: a worker starts as a process of its own, too. */
+const workerRuns = Math.ceil(runs / 10);
 const servers = 2;
 const runLimitMs = 200_000;
 
@@ -24,12 +30,15 @@ describeOnEachDatabase('servers that are killed under load', database => {
   let fresh: FreshDatabase;
   let receiver: WebhookReceiver;
   let fleet: ServerFleet | undefined;
+  let worker: WorkerSlot | undefined;
 
   beforeEach(async () => {
     receiver = await startWebhookReceiver();
     fresh = await database.create();
   });
   afterEach(async () => {
+    await worker?.dispose();
+    worker = undefined;
     await fleet?.stop();
     fleet = undefined;
     await receiver.close();
@@ -62,21 +71,51 @@ describeOnEachDatabase('servers that are killed under load', database => {
     process.stderr.write(`recovery on ${database.kind}: ${describeReport(report)}\n`);
   }
 
+  async function runMany(count: number, parts: Omit<CrashRunParts, 'receiver' | 'seed'>): Promise<void> {
+    const failures: string[] = [];
+    for (let run = 0; run < count; run++) {
+      const report = await runCrash({ ...parts, receiver, seed: firstSeed + run });
+      tell(report);
+      if (report.lost.length > 0 || report.renamed.length > 0)
+        failures.push(describeReport(report), ...report.lost, ...report.renamed);
+    }
+    expect(failures).toEqual([]);
+  }
+
   it(
     'lose nothing that was acknowledged',
-    async () => {
-      const started = await startFleet(options);
-      const failures: string[] = [];
-      for (let run = 0; run < runs; run++) {
-        const report = await runCrash({ fleet: started, receiver, seed: firstSeed + run });
-        tell(report);
-        if (report.lost.length > 0 || report.renamed.length > 0)
-          failures.push(describeReport(report), ...report.lost, ...report.renamed);
-      }
-      expect(failures).toEqual([]);
-    },
+    async () => runMany(runs, { fleet: await startFleet(options) }),
     runs * runLimitMs,
   );
+
+  async function runWithWorker(more: WebhooksOptions = {}): Promise<void> {
+    const started = await startFleet({ ...options, ...more, deliver: false });
+    const { serverURL } = await started.pick(0);
+    worker = await WorkerSlot.start(fresh, serverURL, { ...options, ...more });
+    await runMany(workerRuns, { fleet: started, worker });
+  }
+
+  it(
+    'lose nothing that was acknowledged where a worker delivers, which is killed, too',
+    () => runWithWorker(),
+    workerRuns * runLimitMs,
+  );
+
+  describeWithService('redis', 'with a queue', ({ address }) => {
+    let redis: RedisServer;
+
+    beforeEach(async () => {
+      redis = await createRedisServer(address);
+      await redis.start();
+    });
+    afterEach(() => redis.dispose());
+
+    it(
+      'lose nothing that was acknowledged where a worker delivers, which is killed, too',
+      () => runWithWorker({ queue: { redis: redis.url } }),
+      workerRuns * runLimitMs,
+    );
+  });
 
   it(
     'lose nothing when all of them die with everything still to deliver',

@@ -2,7 +2,10 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import type { WebhooksOptions } from '../../src/index';
 import { startChildProgram, type ChildProgram } from './child-program';
+import type { FreshDatabase } from './databases';
+import { masterKey } from './parse-application';
 
 const project = resolve(__dirname, '../..');
 
@@ -24,6 +27,16 @@ export async function createConfigFolder(): Promise<ConfigFolder> {
     path: name => join(folder, name),
     remove: () => rm(folder, { recursive: true, force: true }),
   };
+}
+
+/** The module that `--config` takes, for a worker beside the server at `serverURL`. `webhooks` without functions. */
+export function createWorkerConfig(
+  { databaseURI, databaseOptions }: FreshDatabase,
+  serverURL: string,
+  webhooks: WebhooksOptions = {},
+): string {
+  const parseServer = { appId: 'test-app', masterKey, serverURL, databaseURI, databaseOptions, silent: true };
+  return `module.exports = ${JSON.stringify({ parseServer, webhooks })};`;
 }
 
 export function runProgram(...words: readonly string[]): ChildProgram {
