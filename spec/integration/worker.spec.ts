@@ -1,12 +1,19 @@
 // The worker as its users run it: a program beside a server that only saves.
 import packageJson from '../../package.json';
-import { describeOnEachDatabase, type FreshDatabase } from '../support/databases';
+import { describeOnDatabase, describeOnEachDatabase, type FreshDatabase } from '../support/databases';
 import { describeWithService } from '../support/describe-with-service';
 import type { ChildProgram } from '../support/child-program';
+import { eventually } from '../support/event-subscriptions';
 import { masterKey, startParseApplication, type ParseApplication } from '../support/parse-application';
+import { onPostgres } from '../support/postgres-database';
 import { createRedisServer, type RedisServer } from '../support/redis-server';
 import { startWebhookReceiver, type WebhookReceiver } from '../support/webhook-receiver';
-import { createConfigFolder, runProgram, type ConfigFolder } from '../support/worker-program';
+import {
+  createConfigFolder,
+  createWorkerConfig,
+  runProgram,
+  type ConfigFolder,
+} from '../support/worker-program';
 
 describeOnEachDatabase('a worker', database => {
   let fresh: FreshDatabase;
@@ -140,6 +147,42 @@ describeOnEachDatabase('a worker', database => {
       worker.kill('SIGTERM');
       expect(await worker.exited).toEqual({ code: 0, signal: null });
     });
+  });
+});
+
+describeOnDatabase('postgres', 'a worker that starts beside another process', database => {
+  it('starts although PostgreSQL refuses to replace the function that the other one replaces', async () => {
+    const fresh = await database.create();
+    const folder = await createConfigFolder();
+    const parse = await startParseApplication({ database: fresh, webhooks: { deliver: false } });
+    let worker: ChildProgram | undefined;
+    try {
+      const config = await folder.write('config.cjs', createWorkerConfig(fresh, parse.serverURL));
+      await onPostgres(fresh.databaseURI, async query => {
+        await query('BEGIN');
+        await query(`CREATE OR REPLACE FUNCTION idempotency_delete_expired_records() RETURNS void
+          LANGUAGE plpgsql AS $$ BEGIN DELETE FROM "_Idempotency" WHERE expire < NOW(); END; $$`);
+        worker = runProgram('worker', '--config', config);
+        // In a session of its own: a transaction sees the sessions as they were at its first look.
+        await onPostgres(fresh.databaseURI, look =>
+          eventually(
+            () =>
+              look(
+                "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
+              ),
+            waiting => waiting.length > 0,
+          ),
+        );
+        await query('COMMIT');
+        await worker.waitForLine(/^worker \d+ delivers for/);
+      });
+      expect(worker?.stderr).toEqual([]);
+    } finally {
+      await worker?.dispose();
+      await parse.stop();
+      await folder.remove();
+      await fresh.drop();
+    }
   });
 });
 

@@ -50,6 +50,21 @@ export interface ApplicationOptions {
   readonly parse?: Readonly<Record<string, unknown>>;
 }
 
+/**
+ * Parse Server replaces a function of the database at every start, with or without this plugin, and of several that start
+ * at once on PostgreSQL only one may: the others start again, as a process manager would have them do.
+ */
+async function startBesideOthers(server: ParseServer): Promise<void> {
+  for (;;) {
+    try {
+      await server.start();
+      return;
+    } catch (error) {
+      if (!(error instanceof Error) || error.message !== 'tuple concurrently updated') throw error;
+    }
+  }
+}
+
 export async function startParseApplication(options: ApplicationOptions): Promise<ParseApplication> {
   const { database, appId = 'test-app' } = options;
   const logs: string[] = [];
@@ -87,7 +102,7 @@ export async function startParseApplication(options: ApplicationOptions): Promis
     await parseServer.config.databaseController.adapter.handleShutdown();
   };
   try {
-    await parseServer.start();
+    await startBesideOthers(parseServer);
   } catch (error) {
     await stop();
     throw error;

@@ -68,14 +68,32 @@ function createServer({ parseServer }: Config, webhooks: Webhooks): ParseServer 
 /** ParseServer.start prints what it throws, with its stack: the user gets one line of it. */
 async function startQuietly(server: ParseServer): Promise<void> {
   /* eslint-disable no-console -- silenced, not used */
-  const { error } = console;
+  const { error: print } = console;
   console.error = () => undefined;
   try {
-    await server.start();
+    for (let triesLeft = maxStarts - 1; ; triesLeft--) {
+      try {
+        await server.start();
+        return;
+      } catch (error) {
+        if (triesLeft === 0 || !isBesideAnotherStart(error)) throw error;
+      }
+    }
   } finally {
-    console.error = error;
+    console.error = print;
   }
   /* eslint-enable no-console */
+}
+
+/** Each failure means that another process has come further, so this is for as many as start at once. */
+const maxStarts = 20;
+
+/**
+ * Parse Server replaces a function of the database at every start, and PostgreSQL lets one of several processes that do
+ * so at once have its way.
+ */
+function isBesideAnotherStart(error: unknown): boolean {
+  return error instanceof Error && error.message === 'tuple concurrently updated';
 }
 
 /** The first signal is waited for, and keeps the process alive until then; the second ends it. */
