@@ -1,9 +1,9 @@
 // Whether a receiver that hangs slows another one down: p99 of saves to one hook, beside calls to another hook whose
 // receiver answers, or does not.
-import type { Cell } from './blocking-cells';
+import { roundsOf, type Cell } from './blocking-cells';
 import { measureVariant, registerHooks, type Sample } from './blocking-round';
 import { loadProtocol, type Load } from './load-protocol';
-import { medianOf } from './measure';
+import { confidenceOf, medianOf, type Interval } from './measure';
 import { clientRequest, createHook, objectOf } from './parse-client';
 import { receiverUrl } from './receiver-protocol';
 import type { BenchServer, Scene } from './scene';
@@ -33,6 +33,7 @@ const cell: Cell = {
   bytes: 200,
   delayMs: 0,
   share: 1,
+  roundShare: 2,
 };
 
 const classOf = (neighbour: Neighbour): string => `BNeighbour${neighbour}`;
@@ -57,7 +58,7 @@ export async function measureIsolation(
   scene.log(`blocking: ${cell.name}: ${perSecond} saves per second`);
   const samples = new Map<Neighbour, Sample[]>(neighbours.map(neighbour => [neighbour, []]));
   const seconds = options.smoke ? 0.2 : slotSeconds;
-  for (let round = 0; round <= options.rounds; round++) {
+  for (let round = 0; round <= roundsOf(cell, options); round++) {
     for (const neighbour of neighbours) {
       const beside = load.ask(
         clientRequest(server, {
@@ -92,8 +93,21 @@ export async function measureIsolation(
 
 /** p99 beside the receiver that hangs ÷ the mean of both beside one that answers. */
 export function isolationRatio(results: readonly IsolationResult[]): number | undefined {
-  const p99 = (neighbour: Neighbour): number =>
-    results.find(result => result.neighbour === neighbour)?.p99Ms ?? NaN;
   if (results.length === 0) return undefined;
+  return ratioOf(neighbour => results.find(result => result.neighbour === neighbour)?.p99Ms ?? NaN);
+}
+
+export function isolationInterval(results: readonly IsolationResult[]): Interval | undefined {
+  const samplesOf = (neighbour: Neighbour): readonly Sample[] =>
+    results.find(result => result.neighbour === neighbour)?.samples ?? [];
+  return confidenceOf(samplesOf('hangs').length, drawn =>
+    ratioOf(neighbour => {
+      const samples = samplesOf(neighbour);
+      return medianOf(drawn, round => samples[round]?.latency.p99Ms ?? NaN);
+    }),
+  );
+}
+
+function ratioOf(p99: (neighbour: Neighbour) => number): number {
   return p99('hangs') / ((p99('answers') + p99('again')) / 2);
 }

@@ -1,7 +1,7 @@
 // What a blocking hook adds to the latency of a save at half load: an open loop at one rate for all variants.
-import type { Cell } from './blocking-cells';
+import { roundsOf, type Cell } from './blocking-cells';
 import { measureVariant, registerHooks, type Sample } from './blocking-round';
-import { medianOf } from './measure';
+import { confidenceOf, medianOf, type Interval } from './measure';
 import type { BenchServer, Scene } from './scene';
 import type { Variant } from './server-protocol';
 
@@ -16,6 +16,7 @@ export interface LatencyResult {
   /** Beyond the same quantile without a hook and the receiver's own p50. */
   readonly addedP50Ms: number;
   readonly addedP99Ms: number;
+  readonly addedP99Interval: Interval | undefined;
   readonly samples: readonly Sample[];
 }
 
@@ -28,7 +29,7 @@ export async function measureLatencies(
   servers: readonly BenchServer[],
 ): Promise<readonly LatencyResult[]> {
   const results: LatencyResult[] = [];
-  const compared = servers.filter(({ variant }) => variant !== 'cloud-code');
+  const compared = servers.filter(({ variant }) => variant !== 'cloud-code' && variant !== 'installed');
   for (const delayMs of scene.options.smoke ? [0] : [0, 20]) {
     const cell: Cell = {
       name: `half load, receiver takes ${delayMs} ms`,
@@ -37,6 +38,7 @@ export async function measureLatencies(
       bytes: 200,
       delayMs,
       share: 1,
+      roundShare: 2,
     };
     if (!scene.includes(cell.name)) continue;
     results.push(...(await measureCell(scene, compared, cell)));
@@ -62,7 +64,7 @@ async function measureCell(
   scene.log(`blocking: ${cell.name}: ${perSecond} saves per second`);
   const samples = new Map<Variant, Sample[]>(servers.map(({ variant }) => [variant, []]));
   const slot = options.smoke ? 20 : perSecond * slotSeconds;
-  for (let round = 0; round <= options.rounds; round++) {
+  for (let round = 0; round <= roundsOf(cell, options); round++) {
     for (const server of servers) {
       const pace = { kind: 'open', perSecond, seed: round } as const;
       const sample = await measureVariant(scene, server, cell, { round, requests: slot, pace });
@@ -73,7 +75,10 @@ async function measureCell(
     medianOf(samples.get(variant) ?? [], ({ latency }) => latency[quantile]);
   return servers.map(({ variant }) => {
     const own = samples.get(variant) ?? [];
+    const none = samples.get('none') ?? [];
     const receiverMs = medianOf(own, ({ receiverOwn }) => receiverOwn?.p50Ms ?? 0);
+    const p99Of = (drawn: readonly number[], rounds: readonly Sample[]): number =>
+      medianOf(drawn, round => rounds[round]?.latency.p99Ms ?? NaN);
     return {
       variant,
       delayMs: cell.delayMs,
@@ -83,6 +88,10 @@ async function measureCell(
       receiverMs,
       addedP50Ms: of(variant, 'p50Ms') - of('none', 'p50Ms') - receiverMs,
       addedP99Ms: of(variant, 'p99Ms') - of('none', 'p99Ms') - receiverMs,
+      addedP99Interval: confidenceOf(
+        own.length,
+        drawn => p99Of(drawn, own) - p99Of(drawn, none) - receiverMs,
+      ),
       samples: own,
     };
   });

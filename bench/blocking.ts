@@ -1,9 +1,14 @@
 // Blocking hooks: the same save, delete and function call with no hook, the built-in webhooks and this package.
-import { cells, mainCell, smokeCells, type Cell } from './blocking-cells';
-import { isolationRatio, measureIsolation, type IsolationResult } from './blocking-isolation';
+import { cells, mainCell, roundsOf, smokeCells, type Cell } from './blocking-cells';
+import {
+  isolationInterval,
+  isolationRatio,
+  measureIsolation,
+  type IsolationResult,
+} from './blocking-isolation';
 import { measureLatencies, type LatencyResult } from './blocking-latency';
 import { measureBare, measureVariant, registerHooks, type Sample } from './blocking-round';
-import { medianOf } from './measure';
+import { confidenceOf, medianOf } from './measure';
 import { compareProfiles } from './profile';
 import type { PartResult, Table, Target } from './report';
 import { profileServers, type BenchServer, type Scene } from './scene';
@@ -65,6 +70,7 @@ async function runCell(scene: Scene, servers: readonly BenchServer[], cell: Cell
   scene.log(`blocking: ${cell.name}`);
   const samples: Record<Variant | 'bare', Sample[]> = {
     none: [],
+    installed: [],
     'cloud-code': [],
     'built-in': [],
     'plugin-unsigned': [],
@@ -73,7 +79,7 @@ async function runCell(scene: Scene, servers: readonly BenchServer[], cell: Cell
   };
   const requests = Math.max(cell.concurrency, Math.round(options.requests * cell.share));
   // Round 0 warms up and is thrown away.
-  for (let round = 0; round <= options.rounds; round++) {
+  for (let round = 0; round <= roundsOf(cell, options); round++) {
     for (const server of servers) {
       const sample = await measureVariant(scene, server, cell, { round, requests });
       if (round > 0) samples[server.variant].push(sample);
@@ -96,6 +102,37 @@ function addedCpuRatio(result: CellResult, variant: Variant): number {
   return addedCpuUs(result, variant) / addedCpuUs(result, 'built-in');
 }
 
+/** The cell with only these rounds, of every variant. */
+function drawRounds({ cell, samples }: CellResult, drawn: readonly number[]): CellResult {
+  const draw = (of: readonly Sample[]): readonly Sample[] =>
+    drawn.flatMap(round => {
+      const sample = of[round];
+      return sample ? [sample] : [];
+    });
+  return {
+    cell,
+    samples: {
+      none: draw(samples.none),
+      installed: draw(samples.installed),
+      'cloud-code': draw(samples['cloud-code']),
+      'built-in': draw(samples['built-in']),
+      'plugin-unsigned': draw(samples['plugin-unsigned']),
+      plugin: draw(samples.plugin),
+      bare: draw(samples.bare),
+    },
+  };
+}
+
+/** A figure of the cell, and where it lies. */
+function foundIn(
+  result: CellResult | undefined,
+  compute: (result: CellResult) => number,
+): Pick<Target, 'found' | 'interval'> {
+  if (!result) return { found: undefined };
+  const interval = confidenceOf(result.samples.none.length, drawn => compute(drawRounds(result, drawn)));
+  return { found: compute(result), interval };
+}
+
 /** What no hook can go below: a trigger in cloud code that does nothing and a bare POST, ÷ what the built-in adds. */
 function floorRatio(result: CellResult): number {
   const floor = addedCpuUs(result, 'cloud-code') + medianOf(result.samples.bare, cpuOf);
@@ -112,6 +149,7 @@ function cpuTable(results: readonly CellResult[]): Table {
     rows: results.map(result => ({
       scenario: result.cell.name,
       none: medianOf(result.samples.none, cpuOf),
+      'installed +': addedCpuUs(result, 'installed'),
       'cloud code +': addedCpuUs(result, 'cloud-code'),
       'built-in +': addedCpuUs(result, 'built-in'),
       'unsigned +': addedCpuUs(result, 'plugin-unsigned'),
@@ -130,6 +168,7 @@ function speedTable(results: readonly CellResult[]): Table {
     rows: results.map(result => ({
       scenario: result.cell.name,
       'none /s': medianOf(result.samples.none, speedOf),
+      'installed ÷': speedRatio(result, 'installed'),
       'cloud code ÷': speedRatio(result, 'cloud-code'),
       'built-in ÷': speedRatio(result, 'built-in'),
       'unsigned ÷': speedRatio(result, 'plugin-unsigned'),
@@ -178,6 +217,7 @@ function isolationTarget(results: readonly IsolationResult[]): Target {
     comparison: '<=',
     target: 1.1,
     found: isolationRatio(results),
+    interval: isolationInterval(results),
   };
 }
 
@@ -188,32 +228,33 @@ function targetsOf(results: readonly CellResult[], latencies: readonly LatencyRe
     saves.length === 0 ? undefined : Math.max(...saves.map(result => addedCpuRatio(result, variant)));
   const latencyTargets = latencies
     .filter(({ variant }) => variant === 'plugin')
-    .map(({ delayMs, addedP99Ms }) => ({
+    .map(({ delayMs, addedP99Ms, addedP99Interval }) => ({
       figure: `latency added over the receiver’s own, p99 in ms (receiver takes ${delayMs} ms)`,
       comparison: '<' as const,
       target: 5,
       found: addedP99Ms,
+      interval: addedP99Interval,
     }));
   return [
     {
       figure: `CPU added, plugin ÷ built-in (${mainCell})`,
       comparison: '<=',
       target: 0.5,
-      found: main && addedCpuRatio(main, 'plugin'),
+      ...foundIn(main, result => addedCpuRatio(result, 'plugin')),
     },
     { figure: 'the same, worst save', comparison: '<=', target: 0.5, found: worst('plugin') },
     {
       figure: `CPU added without signature, plugin ÷ built-in (${mainCell})`,
       comparison: '<=',
       target: 0.35,
-      found: main && addedCpuRatio(main, 'plugin-unsigned'),
+      ...foundIn(main, result => addedCpuRatio(result, 'plugin-unsigned')),
     },
     { figure: 'the same, worst save', comparison: '<=', target: 0.35, found: worst('plugin-unsigned') },
     {
       figure: `saves/s with a hook ÷ without (${mainCell})`,
       comparison: '>=',
       target: 0.8,
-      found: main && speedRatio(main, 'plugin'),
+      ...foundIn(main, result => speedRatio(result, 'plugin')),
     },
     ...latencyTargets,
   ];

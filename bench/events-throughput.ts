@@ -1,12 +1,14 @@
 // Deliveries per second and CPU per delivery, signed and logged: custom events that each go to twenty subscriptions, so
 // that publishing is a small part. One server process for each store, interleaved, beside the floors.
+import { setTimeout as delay } from 'node:timers/promises';
+import { z } from 'zod';
 import { assertClosed } from './ledger';
 import { measureBare, type Sample } from './blocking-round';
 import { medianOf, sharedNowMs } from './measure';
 import { createSubscription, masterHeaders } from './parse-client';
 import { queueFloors, type QueueFloor, type QueueSample } from './queue-floors';
 import { awaitCalls, receiverUrl } from './receiver-protocol';
-import { startRedis, type RedisServer } from './redis';
+import type { RedisServer } from './redis';
 import type { Table, Target } from './report';
 import type { BenchServer, Scene, ServerOptions } from './scene';
 
@@ -75,12 +77,12 @@ export async function measureThroughput(scene: Scene): Promise<ThroughputReport>
   if (!names.some(name => scene.includes(`deliveries, ${name}`)))
     return { tables: [], targets: [], samples: undefined };
   const fanOut = options.smoke ? 2 : 20;
-  const redis = await startRedis().catch((error: unknown) => {
+  const redis = await scene.startRedis().catch((error: unknown) => {
     for (const name of redisSetups) scene.skip(`deliveries, ${name}`, String(error));
     return undefined;
   });
   const running = await startSetups(scene, [...setups, ...(redis ? setupsOfRedis(redis) : [])], fanOut);
-  const floors = await queueFloors(scene);
+  const floors = await queueFloors(scene, redis);
   const bare: Sample[] = [];
   const queueSamples = new Map<QueueFloor, QueueSample[]>(floors.map(floor => [floor, []]));
   const deliveries = options.requests * fanOut;
@@ -91,6 +93,7 @@ export async function measureThroughput(scene: Scene): Promise<ThroughputReport>
     bytes: 1000,
     delayMs: 0,
     share: 1,
+    roundShare: 1,
   } as const;
   for (let round = 0; round <= options.rounds; round++) {
     scene.log(`events: deliveries, round ${round}`);
@@ -205,6 +208,8 @@ async function measureSetup(
   });
   const expected = requests * fanOut;
   const count = await awaitCalls(scene.receiver, { key: setup.name, calls: expected, patienceMs: 15_000 });
+  // The outcome of the last ones is still to be recorded.
+  await untilRecorded(server);
   const cpuUs = (await server.cpuUs()) - cpuBefore;
   const workerCpuUs = ((await worker?.cpuUs()) ?? 0) - workerBefore;
   if (result.failure !== undefined) scene.log(`  ${setup.name}: ${result.failure}`);
@@ -219,6 +224,20 @@ async function measureSetup(
     cpuPerDeliveryUs: cpuUs / expected,
     workerCpuPerDeliveryUs: workerCpuUs / expected,
   };
+}
+
+const listShape = z.object({ results: z.array(z.unknown()) });
+
+/** Resolves when no delivery waits for an attempt or its record. */
+async function untilRecorded(server: BenchServer): Promise<void> {
+  for (;;) {
+    const response = await fetch(`${server.origin}/parse/webhooks/deliveries?state=pending&limit=1`, {
+      headers: masterHeaders,
+    });
+    const { results } = listShape.parse(await response.json());
+    if (results.length === 0) return;
+    await delay(10);
+  }
 }
 
 function tableOf(

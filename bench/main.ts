@@ -23,21 +23,23 @@ function runPart(part: Part, scene: Scene): Promise<PartResult> {
 async function run(options: BenchOptions, compiledFolder: string): Promise<void> {
   const startedAt = new Date();
   const results: PartResult[] = [];
-  let databases = {};
+  let path = '';
   for (const part of options.parts) {
     // Each part on processes of its own: one that is full of another's hooks and rows is another machine.
     const scene = await openScene(options, compiledFolder);
     try {
-      databases = scene.databases.versions;
+      const { versions: databases } = scene.databases;
       const result = await runPart(part, scene);
       results.push(result);
       printPart(result);
+      // After each part: a later one may be void.
+      path = writeResults(options, { databases, startedAt }, results);
     } finally {
       await scene.close();
     }
   }
   if (options.smoke) console.log('smoke run: the figures mean nothing');
-  console.log(`results: ${writeResults(options, { databases, startedAt }, results)}`);
+  console.log(`results: ${path}`);
 }
 
 let options: BenchOptions | undefined;

@@ -1,7 +1,7 @@
 // The floors of a queue: no-op jobs of BullMQ on Redis and PostgreSQL, where they can be had.
 import { assertClosed } from './ledger';
 import { queueProtocol } from './queue-protocol';
-import { startRedis } from './redis';
+import type { RedisServer } from './redis';
 import type { Scene } from './scene';
 
 export interface QueueSample {
@@ -16,18 +16,24 @@ export interface QueueFloor {
 }
 
 /** Those that can run here; the others are skipped visibly. */
-export async function queueFloors(scene: Scene): Promise<readonly QueueFloor[]> {
+export async function queueFloors(
+  scene: Scene,
+  redis: RedisServer | undefined,
+): Promise<readonly QueueFloor[]> {
   const floors: QueueFloor[] = [];
   const onPostgres = await openFloor(scene, 'no-op jobs of BullMQ on PostgreSQL', async () => ({
     settings: { kind: 'postgres', uri: await scene.databases.create('postgres') },
     stop: async () => undefined,
   }));
   if (onPostgres) floors.push(onPostgres);
-  const onRedis = await openFloor(scene, 'no-op jobs of BullMQ on Redis', async () => {
-    const redis = await startRedis();
-    return { settings: { kind: 'redis', socketPath: redis.socketPath }, stop: () => redis.stop() };
-  });
-  if (onRedis) floors.push(onRedis);
+  // The dispatcher's own Redis, as it is reached by the dispatcher.
+  if (redis) {
+    const onRedis = await openFloor(scene, 'no-op jobs of BullMQ on Redis', async () => ({
+      settings: { kind: 'redis', url: redis.url },
+      stop: async () => undefined,
+    }));
+    if (onRedis) floors.push(onRedis);
+  }
   return floors;
 }
 

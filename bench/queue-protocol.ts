@@ -2,7 +2,7 @@
 import { z } from 'zod';
 
 export const queueSettingsShape = z.discriminatedUnion('kind', [
-  z.object({ kind: z.literal('redis'), socketPath: z.string() }),
+  z.object({ kind: z.literal('redis'), url: z.string() }),
   z.object({ kind: z.literal('postgres'), uri: z.string() }),
 ]);
 

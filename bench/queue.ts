@@ -1,5 +1,5 @@
-// No-op jobs on BullMQ: added in bulks of a hundred and worked off in the same process. BullMQ is a dependency of bench/
-// alone, so its types are not at hand where only the root is installed: what is used of it is written down here.
+// No-op jobs on BullMQ: added in bulks of a hundred and worked off in the same process. What is used of BullMQ is written
+// down here: its PostgreSQL backend comes without types.
 import { createRequire } from 'node:module';
 import { z } from 'zod';
 import { readSettings, serve } from './processes';
@@ -52,9 +52,7 @@ async function main(): Promise<void> {
     return;
   }
   const connection =
-    settings.kind === 'redis'
-      ? { path: settings.socketPath }
-      : { connectionString: settings.uri, migrate: true };
+    settings.kind === 'redis' ? { url: settings.url } : { connectionString: settings.uri, migrate: true };
   if (settings.kind === 'postgres') bullmq.setDefaultBackendFactory(bullmq.createPostgresBackend);
   let processed = 0;
   let onProcessed = (): void => undefined;

@@ -8,7 +8,6 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 
 export interface RedisServer {
-  readonly socketPath: string;
   /** Over TCP. */
   readonly url: string;
   stop(): Promise<void>;
@@ -17,12 +16,11 @@ export interface RedisServer {
 /** Throws when there is no redis-server on the PATH. */
 export async function startRedis(): Promise<RedisServer> {
   const folder = mkdtempSync(join(tmpdir(), 'webhooks-bench-redis-'));
-  const socketPath = join(folder, 'redis.sock');
   const port = await findFreePort();
   const child = spawn(
     'redis-server',
     [
-      ...['--port', String(port), '--bind', '127.0.0.1', '--unixsocket', socketPath],
+      ...['--port', String(port), '--bind', '127.0.0.1'],
       ...['--save', '', '--appendonly', 'no', '--dir', folder],
     ],
     { stdio: ['ignore', 'pipe', 'inherit'] },
@@ -42,7 +40,6 @@ export async function startRedis(): Promise<RedisServer> {
     throw error;
   }
   return {
-    socketPath,
     url: `redis://127.0.0.1:${port}`,
     stop: async () => {
       if (child.exitCode === null && child.signalCode === null) {

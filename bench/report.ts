@@ -5,6 +5,7 @@ import { cpus, release, totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
 import packageJson from '../package.json';
 import type { BenchOptions, Part } from './command-line';
+import type { Interval } from './measure';
 
 export interface Table {
   readonly title: string;
@@ -17,6 +18,8 @@ export interface Target {
   readonly target: number;
   /** Undefined when it was not measured. */
   readonly found: number | undefined;
+  /** Where it lies with 90 % confidence. */
+  readonly interval?: Interval | undefined;
 }
 
 export interface PartResult {
@@ -42,11 +45,16 @@ export function isReached({ comparison, target, found }: Target): boolean {
   }
 }
 
-/** How far a target is: `reached`, `not measured`, or by how much it is missed. */
+/**
+ * How far a target is: `reached`, `not measured`, or by how much it is missed; with the addition `not certain` when the
+ * target lies within the interval.
+ */
 export function verdictOf(target: Target): string {
   if (target.found === undefined || Number.isNaN(target.found)) return 'not measured';
-  if (isReached(target)) return 'reached';
-  return `missed by ${rounded(Math.abs(target.found - target.target))}`;
+  const [low, high] = target.interval ?? [target.found, target.found];
+  const doubt = low <= target.target && target.target <= high && low < high ? ', not certain' : '';
+  if (isReached(target)) return `reached${doubt}`;
+  return `missed by ${rounded(Math.abs(target.found - target.target))}${doubt}`;
 }
 
 /** Three significant figures; whole numbers from 100 on. */
@@ -65,6 +73,7 @@ export function printPart(result: PartResult): void {
       figure: target.figure,
       target: `${target.comparison} ${target.target}`,
       found: target.found === undefined ? '-' : rounded(target.found),
+      '90 % interval': target.interval ? target.interval.map(rounded).join(' to ') : '-',
       verdict: verdictOf(target),
     })),
   );

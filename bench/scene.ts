@@ -6,6 +6,7 @@ import { openDatabases, type DatabaseKind, type Databases } from './databases';
 import { loadProtocol, type Load } from './load-protocol';
 import { startProcess, type BenchProcess, type Protocol } from './processes';
 import { receiverProtocol, type Receiver } from './receiver-protocol';
+import { startRedis, type RedisServer } from './redis';
 import { serverProtocol, type ServerProcess, type Variant } from './server-protocol';
 
 export interface BenchServer {
@@ -35,13 +36,15 @@ export interface Scene {
   log(line: string): void;
   /** True when `--only` does not leave this scenario out. */
   includes(scenario: string): boolean;
-  /** Starts `<name>.ts` of this folder, compiled; who starts it stops it. */
+  /** Starts `<name>.ts` of this folder, compiled. What still runs at `close` is stopped then. */
   startProcess<Ready, Request extends object, Answer>(
     name: string,
     protocol: Protocol<Ready, Request, Answer>,
     settings?: object,
   ): Promise<BenchProcess<Ready, Request, Answer>>;
   startServer(variant: Variant, options?: ServerOptions): Promise<BenchServer>;
+  /** A Redis of the run's own. What still runs at `close` is stopped then. Throws when there is no redis-server. */
+  startRedis(): Promise<RedisServer>;
   /** Stops these servers; the rest is stopped by `close`. */
   stopServers(servers: readonly BenchServer[]): Promise<void>;
   close(): Promise<void>;
@@ -51,17 +54,18 @@ export interface Scene {
 export async function openScene(options: BenchOptions, compiledFolder: string): Promise<Scene> {
   const log = (line: string): void => void process.stderr.write(`${line}\n`);
   const databases = await openDatabases();
-  const start: Scene['startProcess'] = (name, protocol, settings) =>
-    startProcess(join(compiledFolder, `${name}.js`), protocol, settings);
+  // A void run must end, whatever was under way.
+  const started: { stop(): Promise<void> }[] = [];
+  const start: Scene['startProcess'] = async (name, protocol, settings) => {
+    const child = await startProcess(join(compiledFolder, `${name}.js`), protocol, settings);
+    started.push(child);
+    return child;
+  };
   const receiver = await start('receiver', receiverProtocol);
   const load = await start('load', loadProtocol);
-  const running = new Set<BenchServer>();
   const skipped: string[] = [];
   const stopServers = async (servers: readonly BenchServer[]): Promise<void> => {
-    for (const server of servers) {
-      running.delete(server);
-      await server.process.stop();
-    }
+    for (const server of servers) await server.process.stop();
   };
   return {
     options,
@@ -77,23 +81,25 @@ export async function openScene(options: BenchOptions, compiledFolder: string): 
     includes: scenario => options.only === undefined || scenario.includes(options.only),
     stopServers,
     startProcess: start,
+    startRedis: async () => {
+      const redis = await startRedis();
+      started.push(redis);
+      return redis;
+    },
     startServer: async (variant, { database = options.database, databaseURI, webhooks = {} } = {}) => {
       const uri = databaseURI ?? (await databases.create(database));
       const child = await start('server', serverProtocol, { variant, databaseURI: uri, webhooks });
-      const server: BenchServer = {
+      return {
         variant,
         origin: `http://127.0.0.1:${child.ready.port}`,
         databaseURI: uri,
         process: child,
         cpuUs: async () => (await child.ask({})).cpuUs,
       };
-      running.add(server);
-      return server;
     },
     close: async () => {
-      await stopServers([...running]);
-      await load.stop();
-      await receiver.stop();
+      // The last first: servers before what they call.
+      for (const one of started.reverse()) await one.stop();
       await databases.close();
     },
   };

@@ -5,16 +5,17 @@ import type { BenchProcess } from './processes';
 /**
  * - `none`: Parse Server alone
  * - `cloud-code`: with triggers in cloud code that do nothing: what Parse Server spends on any trigger
+ * - `installed`: with this package and nothing registered
  * - `built-in`: with its own webhooks
  * - `plugin`: with this package, the address guard closed but for loopback, `v1` signatures
  * - `plugin-unsigned`: with this package, every address open, a constant in place of the signature
  */
-export const variants = ['none', 'cloud-code', 'built-in', 'plugin-unsigned', 'plugin'] as const;
+export const variants = ['none', 'installed', 'cloud-code', 'built-in', 'plugin-unsigned', 'plugin'] as const;
 export type Variant = (typeof variants)[number];
 
 /** Nothing leaves the process. */
 export function callsNobody(variant: Variant): boolean {
-  return variant === 'none' || variant === 'cloud-code';
+  return variant === 'none' || variant === 'installed' || variant === 'cloud-code';
 }
 
 export const serverSettingsShape = z.object({
@@ -40,6 +41,7 @@ export const serverProtocol = {
   answer: z.object({
     /** Since the start of the process: user and system together. */
     cpuUs: z.number(),
+    /** With buffers, which are outside of V8's heap. */
     heapUsedBytes: z.number(),
     rssBytes: z.number(),
   }),

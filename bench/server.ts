@@ -27,11 +27,11 @@ function loadWebhooks(
   variant: Variant,
   given: Readonly<Record<string, unknown>>,
 ): Plugin.Webhooks | undefined {
-  if (variant !== 'plugin' && variant !== 'plugin-unsigned') return undefined;
+  if (variant !== 'plugin' && variant !== 'plugin-unsigned' && variant !== 'installed') return undefined;
   if (variant === 'plugin-unsigned') leaveUnsigned();
   const plugin: typeof Plugin = load('../src/index');
   const network =
-    variant === 'plugin' ? { allowPrivate: false, allow: ['127.0.0.0/8'] } : { allowPrivate: true };
+    variant === 'plugin-unsigned' ? { allowPrivate: true } : { allowPrivate: false, allow: ['127.0.0.0/8'] };
   return new plugin.Webhooks({ network, ...given });
 }
 
@@ -107,8 +107,8 @@ async function main(): Promise<void> {
           globalThis.gc?.();
         }
         const { user, system } = process.cpuUsage();
-        const { heapUsed, rss } = process.memoryUsage();
-        return { cpuUs: user + system, heapUsedBytes: heapUsed, rssBytes: rss };
+        const { heapUsed, external, rss } = process.memoryUsage();
+        return { cpuUs: user + system, heapUsedBytes: heapUsed + external, rssBytes: rss };
       },
       stop: async () => {
         server.close();
