@@ -53,7 +53,8 @@ const { url, events } = subscriptionShapes;
 const fields = z
   .strictObject({ name: z.string(), secret: z.string().nullish(), ...nullableFields, url, events })
   .meta({ id: 'SubscriptionFields' });
-const changes = z.strictObject(nullableFields).meta({
+const secretOfBroken = z.string().meta({ description: 'Only where the stored record cannot be read.' });
+const changes = z.strictObject({ ...nullableFields, secret: secretOfBroken.optional() }).meta({
   id: 'SubscriptionChange',
   description: 'What is not named stays; null takes a field back to its default.',
 });
