@@ -29,7 +29,7 @@ export async function measureLatencies(
   servers: readonly BenchServer[],
 ): Promise<readonly LatencyResult[]> {
   const results: LatencyResult[] = [];
-  const compared = servers.filter(({ variant }) => variant !== 'cloud-code' && variant !== 'installed');
+  const compared = servers.filter(({ variant }) => !['cloud-code', 'installed', 'before'].includes(variant));
   for (const delayMs of scene.options.smoke ? [0] : [0, 20]) {
     const cell: Cell = {
       name: `half load, receiver takes ${delayMs} ms`,

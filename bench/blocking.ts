@@ -24,7 +24,8 @@ const warmUpRequests = 4000;
 
 export async function runBlocking(scene: Scene): Promise<PartResult> {
   const { options } = scene;
-  const servers = await Promise.all(variants.map(variant => scene.startServer(variant)));
+  const wanted = variants.filter(variant => variant !== 'before' || options.against !== undefined);
+  const servers = await Promise.all(wanted.map(variant => scene.startServer(variant)));
   const chosen = cells.filter(
     ({ name }) => scene.includes(name) && (!options.smoke || smokeCells.includes(name)),
   );
@@ -73,6 +74,7 @@ async function runCell(scene: Scene, servers: readonly BenchServer[], cell: Cell
     installed: [],
     'cloud-code': [],
     'built-in': [],
+    before: [],
     'plugin-unsigned': [],
     plugin: [],
     bare: [],
@@ -116,6 +118,7 @@ function drawRounds({ cell, samples }: CellResult, drawn: readonly number[]): Ce
       installed: draw(samples.installed),
       'cloud-code': draw(samples['cloud-code']),
       'built-in': draw(samples['built-in']),
+      before: draw(samples.before),
       'plugin-unsigned': draw(samples['plugin-unsigned']),
       plugin: draw(samples.plugin),
       bare: draw(samples.bare),
@@ -154,6 +157,7 @@ function cpuTable(results: readonly CellResult[]): Table {
       'built-in +': addedCpuUs(result, 'built-in'),
       'unsigned +': addedCpuUs(result, 'plugin-unsigned'),
       'plugin +': addedCpuUs(result, 'plugin'),
+      ...(result.samples.before.length > 0 && { 'before +': addedCpuUs(result, 'before') }),
       'bare POST': medianOf(result.samples.bare, cpuOf),
       'floor ÷': floorRatio(result),
       'unsigned ÷': addedCpuRatio(result, 'plugin-unsigned'),
@@ -235,7 +239,18 @@ function targetsOf(results: readonly CellResult[], latencies: readonly LatencyRe
       found: addedP99Ms,
       interval: addedP99Interval,
     }));
+  const compared = main && main.samples.before.length > 0 ? main : undefined;
   return [
+    ...(compared
+      ? [
+          {
+            figure: `CPU added, now ÷ before (${mainCell})`,
+            comparison: '<=' as const,
+            target: 1,
+            ...foundIn(compared, result => addedCpuUs(result, 'plugin') / addedCpuUs(result, 'before')),
+          },
+        ]
+      : []),
     {
       figure: `CPU added, plugin ÷ built-in (${mainCell})`,
       comparison: '<=',

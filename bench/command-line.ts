@@ -16,6 +16,8 @@ export interface BenchOptions {
   readonly database: DatabaseKind;
   /** Everything once and small, to see that it runs: its figures mean nothing. */
   readonly smoke: boolean;
+  /** The folder of another tree of the package, such as a git worktree: the variant `before`. */
+  readonly against: string | undefined;
   /** A folder for CPU profiles of the servers. */
   readonly profile: string | undefined;
   /** Where the JSON goes. Default: `bench/results/<time>.json`. */
@@ -23,7 +25,8 @@ export interface BenchOptions {
 }
 
 export const usage = `npm run bench -- [${parts.join('|')}] [--rounds 5] [--requests 400] [--only <scenario>]
-  [--database ${databaseKinds.join('|')}] [--smoke] [--profile <folder>] [--output <file>]`;
+  [--database ${databaseKinds.join('|')}] [--smoke] [--profile <folder>]
+  [--against <folder>] [--output <file>]`;
 
 /** Throws an Error that says what is wrong. */
 export function parseCommandLine(args: readonly string[]): BenchOptions {
@@ -36,6 +39,7 @@ export function parseCommandLine(args: readonly string[]): BenchOptions {
       only: { type: 'string' },
       database: { type: 'string', default: 'postgres' },
       smoke: { type: 'boolean', default: false },
+      against: { type: 'string' },
       profile: { type: 'string' },
       output: { type: 'string' },
     },
@@ -51,6 +55,7 @@ export function parseCommandLine(args: readonly string[]): BenchOptions {
     only: values.only,
     database,
     smoke: values.smoke,
+    against: values.against,
     profile: values.profile,
     output: values.output,
   };

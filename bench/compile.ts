@@ -10,11 +10,13 @@ export interface Compiled {
   remove(): void;
 }
 
-/** Compiles `src` and `bench`, without checking types, into a folder of its own: two runs do not meet. */
-export function compileProcesses(): Compiled {
+/**
+ * Compiles `bench`, and `src` of this or another tree of the package, without checking types, into a folder of its own: two
+ * runs do not meet.
+ */
+export function compileProcesses(project = dirname(__dirname)): Compiled {
   // Below this folder, so that its node_modules and the project's are found.
   const root = mkdtempSync(join(__dirname, '.build-'));
-  const project = dirname(__dirname);
   const benchFiles = readdirSync(__dirname).filter(name => name.endsWith('.ts'));
   for (const name of benchFiles) compileFile(join(__dirname, name), join(root, 'bench', name));
   const sources = readdirSync(join(project, 'src'), { recursive: true, encoding: 'utf8' });

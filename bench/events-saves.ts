@@ -25,11 +25,15 @@ export interface SavesReport {
   readonly samples: readonly SavesResult[];
 }
 
-type Servers = Readonly<Record<'none' | 'builtIn' | 'plugin', BenchServer>>;
+type Servers = Readonly<Record<'none' | 'builtIn' | 'plugin', BenchServer>> & {
+  readonly before?: BenchServer;
+};
 
 const slotSeconds = 2;
 const manySubscriptions = 20;
-const judgedNames: readonly string[] = ['none', 'one subscription'];
+/** Of the tree that `--against` names. */
+const beforeName = 'one subscription, before';
+const judgedNames: readonly string[] = ['none', 'one subscription', beforeName];
 /** Times `--rounds`. */
 const judgedRoundShare = 2;
 /** V8 goes on optimising for some thousand requests. */
@@ -45,7 +49,8 @@ export async function measureEventSaves(scene: Scene): Promise<SavesReport> {
     scene.startServer('built-in'),
     scene.startServer('plugin'),
   ]);
-  const servers = { none, builtIn, plugin };
+  const before = scene.options.against === undefined ? undefined : await scene.startServer('before');
+  const servers = { none, builtIn, plugin, ...(before && { before }) };
   const results: SavesResult[] = [];
   for (const delayMs of delays) results.push(...(await measureDelay(scene, servers, delayMs)));
   const profiles = await profileSaves(scene, servers);
@@ -71,6 +76,11 @@ async function measureDelay(
   for (const count of [1, options.smoke ? 2 : manySubscriptions]) {
     const wanted = { className: `${className}By${count}`, delayMs, count };
     listeners.push(await listenBySubscriptions(scene, servers.plugin, wanted));
+  }
+  if (servers.before) {
+    const wanted = { className: `${className}By1`, delayMs, count: 1 };
+    const listener = await listenBySubscriptions(scene, servers.before, wanted);
+    listeners.push({ ...listener, name: beforeName });
   }
   for (const listener of listeners) {
     // Twenty deliveries of each warm up as well with a tenth of it.
@@ -181,15 +191,15 @@ function tableOf(results: readonly SavesResult[]): Table {
 function foundIn(
   result: SavesResult | undefined,
   pick: (sample: SaveSample) => number,
-  compute: (one: number, none: number) => number,
+  compute: (one: number, none: number, before: number) => number,
 ): Pick<Target, 'found' | 'interval'> {
   const one = samplesOf(result, 'one subscription').map(pick);
   const none = samplesOf(result, 'none').map(pick);
-  const of = (drawn: readonly number[]): number =>
-    compute(
-      medianOf(drawn, round => one[round] ?? NaN),
-      medianOf(drawn, round => none[round] ?? NaN),
-    );
+  const before = samplesOf(result, beforeName).map(pick);
+  const of = (drawn: readonly number[]): number => {
+    const median = (figures: readonly number[]): number => medianOf(drawn, round => figures[round] ?? NaN);
+    return compute(median(one), median(none), median(before));
+  };
   return { found: of([...one.keys()]), interval: confidenceOf(one.length, of) };
 }
 
@@ -197,7 +207,19 @@ function targetsOf(results: readonly SavesResult[]): readonly Target[] {
   const judged = results.filter(({ load }) => load === 'of one');
   const slow = judged.find(({ delayMs }) => delayMs === 1000);
   const quick = judged.find(({ delayMs }) => delayMs === 0);
+  const beforeTargets: readonly Target[] =
+    samplesOf(quick, beforeName).length === 0
+      ? []
+      : [
+          {
+            figure: 'CPU added by one subscription, now ÷ before',
+            comparison: '<=',
+            target: 1,
+            ...foundIn(quick, cpuOf, (one, none, before) => (one - none) / (before - none)),
+          },
+        ];
   return [
+    ...beforeTargets,
     {
       figure: 'save p50 with a subscription to a 1 s endpoint ÷ without',
       comparison: '<=',

@@ -1,11 +1,12 @@
 // `npm run bench` runs everything, `npm run bench -- blocking` one part. Progress goes to stderr, tables to stdout.
+import { resolve } from 'node:path';
 import { runBlocking } from './blocking';
 import { parseCommandLine, usage, type BenchOptions, type Part } from './command-line';
 import { compileProcesses } from './compile';
 import { runEvents } from './events';
 import { printPart, writeResults, type PartResult } from './report';
 import { runScale } from './scale';
-import { openScene, type Scene } from './scene';
+import { openScene, type CompiledFolders, type Scene } from './scene';
 
 function runPart(part: Part, scene: Scene): Promise<PartResult> {
   switch (part) {
@@ -20,13 +21,13 @@ function runPart(part: Part, scene: Scene): Promise<PartResult> {
   }
 }
 
-async function run(options: BenchOptions, compiledFolder: string): Promise<void> {
+async function run(options: BenchOptions, folders: CompiledFolders): Promise<void> {
   const startedAt = new Date();
   const results: PartResult[] = [];
   let path = '';
   for (const part of options.parts) {
     // Each part on processes of its own: one that is full of another's hooks and rows is another machine.
-    const scene = await openScene(options, compiledFolder);
+    const scene = await openScene(options, folders);
     try {
       const { versions: databases } = scene.databases;
       const result = await runPart(part, scene);
@@ -50,11 +51,16 @@ try {
   process.exitCode = 2;
 }
 if (options) {
+  const { against } = options;
   const compiled = compileProcesses();
-  run(options, compiled.folder)
+  const before = against === undefined ? undefined : compileProcesses(resolve(against));
+  run(options, { now: compiled.folder, before: before?.folder })
     .catch((error: unknown) => {
       process.stderr.write(`${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
       process.exitCode = 1;
     })
-    .finally(() => compiled.remove());
+    .finally(() => {
+      compiled.remove();
+      before?.remove();
+    });
 }

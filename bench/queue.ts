@@ -48,7 +48,7 @@ async function main(): Promise<void> {
   const settings = readSettings(queueSettingsShape);
   const bullmq = loadBullmq();
   if (bullmq === undefined) {
-    serve(queueProtocol, { missing: 'run npm ci in bench/' }, { answer: fail, stop: () => undefined });
+    serve(queueProtocol, { missing: 'bullmq is not installed' }, { answer: fail, stop: () => undefined });
     return;
   }
   const connection =

@@ -50,17 +50,29 @@ export interface Scene {
   close(): Promise<void>;
 }
 
-/** `compiledFolder`: where compileProcesses has put the processes. */
-export async function openScene(options: BenchOptions, compiledFolder: string): Promise<Scene> {
+/** Where compileProcesses has put the processes; `before` with the package of the tree that `--against` names. */
+export interface CompiledFolders {
+  readonly now: string;
+  readonly before: string | undefined;
+}
+
+export async function openScene(options: BenchOptions, folders: CompiledFolders): Promise<Scene> {
   const log = (line: string): void => void process.stderr.write(`${line}\n`);
   const databases = await openDatabases();
   // A void run must end, whatever was under way.
   const started: { stop(): Promise<void> }[] = [];
-  const start: Scene['startProcess'] = async (name, protocol, settings) => {
-    const child = await startProcess(join(compiledFolder, `${name}.js`), protocol, settings);
+  const startIn = async <Ready, Request extends object, Answer>(
+    folder: string,
+    name: string,
+    protocol: Protocol<Ready, Request, Answer>,
+    settings?: object,
+  ): Promise<BenchProcess<Ready, Request, Answer>> => {
+    const child = await startProcess(join(folder, `${name}.js`), protocol, settings);
     started.push(child);
     return child;
   };
+  const start: Scene['startProcess'] = (name, protocol, settings) =>
+    startIn(folders.now, name, protocol, settings);
   const receiver = await start('receiver', receiverProtocol);
   const load = await start('load', loadProtocol);
   const skipped: string[] = [];
@@ -88,7 +100,10 @@ export async function openScene(options: BenchOptions, compiledFolder: string): 
     },
     startServer: async (variant, { database = options.database, databaseURI, webhooks = {} } = {}) => {
       const uri = databaseURI ?? (await databases.create(database));
-      const child = await start('server', serverProtocol, { variant, databaseURI: uri, webhooks });
+      const folder = variant === 'before' ? folders.before : folders.now;
+      if (folder === undefined) throw new Error('there is no tree before: see --against');
+      const settings = { variant, databaseURI: uri, webhooks };
+      const child = await startIn(folder, 'server', serverProtocol, settings);
       return {
         variant,
         origin: `http://127.0.0.1:${child.ready.port}`,

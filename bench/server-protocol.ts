@@ -8,9 +8,18 @@ import type { BenchProcess } from './processes';
  * - `installed`: with this package and nothing registered
  * - `built-in`: with its own webhooks
  * - `plugin`: with this package, the address guard closed but for loopback, `v1` signatures
+ * - `before`: as `plugin`, from the tree that `--against` names; else there is none
  * - `plugin-unsigned`: with this package, every address open, a constant in place of the signature
  */
-export const variants = ['none', 'installed', 'cloud-code', 'built-in', 'plugin-unsigned', 'plugin'] as const;
+export const variants = [
+  'none',
+  'installed',
+  'cloud-code',
+  'built-in',
+  'before',
+  'plugin-unsigned',
+  'plugin',
+] as const;
 export type Variant = (typeof variants)[number];
 
 /** Nothing leaves the process. */

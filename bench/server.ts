@@ -27,7 +27,7 @@ function loadWebhooks(
   variant: Variant,
   given: Readonly<Record<string, unknown>>,
 ): Plugin.Webhooks | undefined {
-  if (variant !== 'plugin' && variant !== 'plugin-unsigned' && variant !== 'installed') return undefined;
+  if (variant === 'none' || variant === 'cloud-code' || variant === 'built-in') return undefined;
   if (variant === 'plugin-unsigned') leaveUnsigned();
   const plugin: typeof Plugin = load('../src/index');
   const network =
