@@ -156,6 +156,7 @@ export class Outbox implements DeliveryIntake {
         // Late: the store has them after all, and they need not be kept.
         if (isOver) this.#spool.forget(stored);
         else if (rest.length > 0) this.#await(waiting);
+        this.#spool.tryNow();
       };
       this.#await(waiting);
       batcher.add(deliveries, onStored).then(

@@ -14,7 +14,7 @@ export interface SpoolOptions {
   readonly maxRows: number;
   /** UTF-16 units of their bodies. Default 32 Mi. */
   readonly maxBodyLength: number;
-  /** Between tries, in milliseconds. Default 250, doubled up to 10000. */
+  /** Between tries, in milliseconds. Default 250, doubled up to 2000: while they wait here, a crash loses them. */
   readonly firstDelayMs: number;
   readonly longestDelayMs: number;
 }
@@ -23,7 +23,7 @@ export const spoolDefaults: SpoolOptions = {
   maxRows: 10_000,
   maxBodyLength: 32 * 1024 * 1024,
   firstDelayMs: 250,
-  longestDelayMs: 10_000,
+  longestDelayMs: 2000,
 };
 
 export interface SpoolParts {
@@ -116,9 +116,14 @@ export class Spool {
     this.#tellWhenEmpty();
   }
 
+  /** Does not wait for the time of the next try: the store has just been seen to work. */
+  tryNow(): void {
+    this.#cancelWait?.();
+  }
+
   /** Tries at once. Resolves when it is empty. */
   async drained(): Promise<void> {
-    this.#cancelWait?.();
+    this.tryNow();
     if (this.#rows.size === 0) return;
     await new Promise<void>(resolve => this.#idle.push(resolve));
   }
@@ -204,7 +209,7 @@ export class Spool {
     for (const resolve of this.#idle.splice(0)) resolve();
   }
 
-  /** Cut short by `drained` and `close`. */
+  /** Cut short by `tryNow`, `drained` and `close`. */
   #wait(delayMs: number): Promise<void> {
     if (this.#closed) return Promise.resolve();
     return new Promise(resolve => {
