@@ -109,11 +109,7 @@ export class RunningEvents {
       whyUnreachable: (url, network) => whyUnreachable(url, options, network),
       completeKeys: settings => hooks.completeKeys(settings),
       senderOf: subscription => senders.of(subscription),
-      cancelDeliveries: endpoint => {
-        const removedAt = clock.now();
-        // Of many it may take longer than the lock is held.
-        return store.cancel(endpoint, removedAt, removedAt);
-      },
+      cancelDeliveries: (endpoint, removedAt) => store.cancel(endpoint, clock.now(), removedAt),
     });
     this.matcher = new CompiledMatcher({ registry: this.subscriptions, clock, logger });
     const endpoints = joinEndpoints(

@@ -836,9 +836,18 @@ function contract(setUp: () => Promise<TestStores>): void {
       expect(await getDelivery(later!.id)).toMatchObject({ state: 'pending' });
     });
 
-    it('ends thousands', async () => {
-      await store.insert(newDeliveries(1100), undefined);
-      expect(await store.cancel('subscription/one', noon)).toBe(1100);
+    it('ends thousands, fresh and retried, and leaves thousands of a successor among them', async () => {
+      const spread = (count: number, fields: Partial<NewDelivery> = {}): NewDelivery[] =>
+        Array.from({ length: count }, (_, n) => newDelivery({ nextAttemptAt: noon + (n % 3), ...fields }));
+      const retried = spread(1100);
+      await store.insert(retried, lease);
+      await store.finish(retried.map(({ id }, n) => finishedAs(id, retryAt(noon + (n % 3)))));
+      await store.insert(spread(2300), undefined);
+      await store.insert(spread(1200, { createdAt: noon + 1 }), undefined);
+      await store.insert(newDeliveries(1, { endpoint: 'subscription/other' }), undefined);
+      expect(await store.cancel('subscription/one', noon + 9, noon)).toBe(3400);
+      expect(await store.countByState({})).toMatchObject({ pending: 1201, cancelled: 3400 });
+      expect(await store.countByState({ since: noon + 1 })).toMatchObject({ pending: 1200 });
     });
   });
 

@@ -106,6 +106,15 @@ describeOnDatabase('mongodb', 'deliveries on MongoDB', database => {
     expect(commands.flatMap(({ skip }) => (typeof skip === 'number' ? [skip] : []))).toEqual([400]);
   });
 
+  it('cancels many in steps, none of which takes long', async () => {
+    const commands = await commandsOf('update', async store => {
+      await store.insert(newDeliveries(2500, 'elsewhere'), undefined);
+      expect(await store.cancel('elsewhere', 1000)).toBe(2500);
+    });
+    const sizes = commands.map(({ updates }) => updates[0].q._id.$in.length as number);
+    expect(sizes).toEqual([1000, 1000, 500]);
+  });
+
   it('asks the index for attempts between both ends of the time of its statistics', async () => {
     const commands = await commandsOf('aggregate', store =>
       store.stats({ since: 60_000, until: 120_000, bucketMs: 60_000, endpoint: 'somewhere' }),

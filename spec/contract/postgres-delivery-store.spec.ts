@@ -105,17 +105,81 @@ describeOnDatabase('postgres', 'deliveries on PostgreSQL', database => {
     await pool.end();
   });
 
+  /** Rows and entries of indexes that this one connection has read so far. */
+  const countRead = async (pool: Pool): Promise<{ readonly rows: number; readonly entries: number }> => {
+    await pool.query('SELECT pg_stat_force_next_flush()');
+    const { rows } = await pool.query<{ rows: string; entries: string }>(
+      `SELECT (SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0)) FROM pg_stat_user_tables
+          WHERE relname LIKE '\\_webhook%') AS rows,
+        (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname LIKE '\\_webhook%') AS entries`,
+    );
+    return { rows: Number(rows[0]?.rows), entries: Number(rows[0]?.entries) };
+  };
+
+  const insertPending = (pool: Pool, count: number): Promise<unknown> =>
+    pool.query(
+      `INSERT INTO _webhook_delivery (id, webhook_id, endpoint, type, created_at, is_test, depth, state, attempt_count,
+        attempts_before_replay, next_attempt_at, is_expunged)
+      SELECT 'dlv_' || lpad(n::text, 26, '0'), 'msg', 'subscription/one', 'object.create', ${noon}, false, 1, 'pending',
+        n % 2, 0, ${noon} + n % 1009, false FROM generate_series(1, ${count}) n`,
+    );
+
+  it.each([
+    ['with statistics', 'ANALYZE _webhook_delivery'],
+    ['without statistics', 'ALTER TABLE _webhook_delivery SET (autovacuum_enabled = false)'],
+  ])('cancels many without reading again what is left or what is cancelled, %s', async (_name, prepare) => {
+    const pool = new Pool({ connectionString: fresh.databaseURI, max: 1 });
+    const total = 20_000;
+    await withStore(
+      async store => {
+        await store.migrate();
+        await insertPending(pool, total);
+        await pool.query(prepare);
+        const before = await countRead(pool);
+        expect(await store.cancel('subscription/one', noon)).toBe(total);
+        const after = await countRead(pool);
+        // Each is found, locked and changed by an index. To read what is left for each thousand would be 210,000 more.
+        expect(after.entries - before.entries).toBeLessThan(5 * total);
+        expect(after.rows - before.rows).toBeLessThan(5 * total);
+      },
+      { connection: pool },
+    );
+    await pool.end();
+  });
+
+  it('cancels what another connection holds and moves on meanwhile', async () => {
+    const pool = new Pool({ connectionString: fresh.databaseURI });
+    await withStore(
+      async store => {
+        await store.migrate();
+        await insertPending(pool, 5);
+        const client = await pool.connect();
+        await client.query('BEGIN');
+        const { rows } = await client.query<{ id: string }>(
+          `UPDATE _webhook_delivery SET attempt_count = 1, next_attempt_at = ${noon + 5000}
+          WHERE id = (SELECT min(id) FROM _webhook_delivery) RETURNING id`,
+        );
+        const cancelling = store.cancel('subscription/one', noon);
+        const isWaiting = async (): Promise<boolean> => {
+          const found = await pool.query(
+            `SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`,
+          );
+          return found.rowCount === 1;
+        };
+        while (!(await isWaiting()));
+        await client.query('COMMIT');
+        client.release();
+        expect(await cancelling).toBe(5);
+        const { deliveries } = await store.list({ states: ['cancelled'] }, { limit: 10 });
+        expect(deliveries.find(({ id }) => id === rows[0]?.id)).toMatchObject({ attemptCount: 1 });
+      },
+      { connection: pool },
+    );
+    await pool.end();
+  });
+
   it('counts what is kept once per purge, in an index, and not at all where that is too small for so many', async () => {
     const pool = new Pool({ connectionString: fresh.databaseURI, max: 1 });
-    const countRead = async (): Promise<{ readonly rows: number; readonly entries: number }> => {
-      await pool.query('SELECT pg_stat_force_next_flush()');
-      const { rows } = await pool.query<{ rows: string; entries: string }>(
-        `SELECT (SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0)) FROM pg_stat_user_tables
-            WHERE relname LIKE '\\_webhook%') AS rows,
-          (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname LIKE '\\_webhook%') AS entries`,
-      );
-      return { rows: Number(rows[0]?.rows), entries: Number(rows[0]?.entries) };
-    };
     const total = 20_000;
     await withStore(
       async store => {
@@ -130,9 +194,9 @@ describeOnDatabase('postgres', 'deliveries on PostgreSQL', database => {
         );
         await pool.query('VACUUM (ANALYZE) _webhook_delivery');
         const read = async (keep: number): Promise<{ readonly rows: number; readonly entries: number }> => {
-          const before = await countRead();
+          const before = await countRead(pool);
           expect(await store.purge({ finishedBefore: noon, keep })).toBe(Math.max(0, total - keep));
-          const after = await countRead();
+          const after = await countRead(pool);
           return { rows: after.rows - before.rows, entries: after.entries - before.entries };
         };
         const idle = await read(2 * total);

@@ -67,7 +67,7 @@ export async function startEventsApi(store: DeliveryStore = new MemoryDeliverySt
     clock,
     whyUnreachable: () => undefined,
     completeKeys: async () => undefined,
-    cancelDeliveries: endpoint => store.cancel(endpoint, clock.now()),
+    cancelDeliveries: (endpoint, removedAt) => store.cancel(endpoint, clock.now(), removedAt),
     senderOf: () => {
       throw new Error('the API sends nothing');
     },

@@ -30,7 +30,7 @@ export interface NodeOptions<Store extends SubscriptionStore> {
   readonly boxes?: SecretBoxes;
   readonly whyUnreachable?: (url: string) => string | undefined;
   /** Default notes the endpoint only. */
-  readonly cancelDeliveries?: () => Promise<void>;
+  readonly cancelDeliveries?: (endpoint: string, removedAt: number) => Promise<unknown>;
   readonly senderOf?: (subscription: InstalledSubscription) => EndpointSender;
 }
 
@@ -60,9 +60,9 @@ export function openSubscriptionNode<Store extends SubscriptionStore>(
       (() => {
         throw new Error('nothing is sent here');
       }),
-    cancelDeliveries: async endpoint => {
+    cancelDeliveries: async (endpoint, removedAt) => {
       cancelled.push(endpoint);
-      await options.cancelDeliveries?.();
+      await options.cancelDeliveries?.(endpoint, removedAt);
     },
   });
   const matcher = new CompiledMatcher({ registry, clock, logger });

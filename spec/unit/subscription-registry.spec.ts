@@ -177,26 +177,51 @@ describe('a registry of subscriptions', () => {
     expect(first?.timeoutMs).toBe(15_000);
   });
 
-  it('cancels the deliveries of one that is removed before one of its name can be made', async () => {
-    const steps: string[] = [];
+  it('holds up no other change while it cancels the deliveries of one that is removed', async () => {
     let isCancelled = (): void => undefined;
     const cancelling = new Promise<void>(resolve => (isCancelled = resolve));
+    const clock = new ManualClock();
+    const lock = new MemoryHookStore(clock);
+    const { registry, id } = await create({}, { clock, lock, cancelDeliveries: () => cancelling });
+    let isRemoved = false;
+    const removed = registry.remove(id).then(() => (isRemoved = true));
+    await registry.create({ ...fields, name: 'another' });
+    const successor = await registry.create(fields);
+    expect(successor.view.objectId).toBe(id);
+    // Undefined while somebody holds the lock: then every node reads everything at each look.
+    expect(await lock.readVersion()).toBeDefined();
+    expect(isRemoved).toBe(false);
+    isCancelled();
+    await removed;
+    expect(registry.find(id)).toBeDefined();
+  });
+
+  it('cancels what was created until the removal: what is younger may be of one of its name', async () => {
+    const clock = new ManualClock();
+    const lock = new MemoryHookStore(clock);
+    const cancelledUntil: number[] = [];
     const { registry, id } = await create(
       {},
-      {
-        cancelDeliveries: async () => {
-          await cancelling;
-          steps.push('cancelled');
-        },
-      },
+      { clock, lock, cancelDeliveries: async (_endpoint, removedAt) => cancelledUntil.push(removedAt) },
     );
+    let free = (): void => undefined;
+    const held = lock.exclusively(() => new Promise<void>(resolve => (free = resolve)));
     const removed = registry.remove(id);
-    const created = registry.create(fields).then(() => steps.push('created'));
     await new Promise(setImmediate);
-    isCancelled();
-    await Promise.all([removed, created]);
-    expect(steps).toEqual(['cancelled', 'created']);
-    expect(registry.find(id)).toBeDefined();
+    clock.advance(5000);
+    free();
+    await Promise.all([held, removed]);
+    expect(cancelledUntil).toEqual([clock.now()]);
+  });
+
+  it('is removed though its deliveries cannot be cancelled, and says that this is done later', async () => {
+    const { registry, lines, id } = await create(
+      {},
+      { cancelDeliveries: () => Promise.reject(new Error('away')) },
+    );
+    await registry.remove(id);
+    expect(registry.find(id)).toBeUndefined();
+    expect(lines).toEqual([expect.stringMatching(/cancelled later: Error: away/)]);
   });
 
   it('cancels the deliveries of one that is removed', async () => {

@@ -158,7 +158,8 @@ export interface DeliveryStore {
   replay(filter: DeliveryFilter & { readonly id?: string }, schedule: ReplaySchedule): Promise<number>;
   /**
    * Cancels what is pending of an endpoint that is gone, leased or not, and was created at `createdUntil` or before
-   * (default: whenever): what is younger may be for another endpoint of that name. Answers how many.
+   * (default: whenever): what is younger may be for another endpoint of that name. In steps that hold up nobody; when it
+   * fails, what was cancelled by then stays cancelled. Answers how many.
    */
   cancel(endpoint: EndpointKey, now: number, createdUntil?: number): Promise<number>;
   /**

@@ -53,14 +53,37 @@ export async function replayOnMongodb(
   }
 }
 
-/** DeliveryStore.cancel. */
+/** DeliveryStore.cancel: in steps, each of which fits into the time that one operation has, however many there are. */
 export async function cancelOnMongodb(
   deliveries: Deliveries,
   endpoint: string,
   { now, createdUntil }: { readonly now: number; readonly createdUntil: number },
 ): Promise<number> {
-  const ofEndpoint = { 'queue.lane': { $in: [laneOf(endpoint, 0), laneOf(endpoint, 1)] } };
-  return cancelMatching(deliveries, { ...ofEndpoint, createdAt: { $lte: createdUntil } }, now);
+  let cancelled = 0;
+  // Fresh ones first: what is attempted meanwhile comes to the other lane.
+  for (const lane of [laneOf(endpoint, 0), laneOf(endpoint, 1)]) {
+    let from = -Infinity;
+    for (;;) {
+      // What is cancelled leaves the index; from `from` on, what is too young to be cancelled is read once.
+      const documents = await deliveries
+        .find({ 'queue.lane': lane, 'queue.at': { $gte: from }, createdAt: { $lte: createdUntil } })
+        .sort({ 'queue.at': 1, _id: 1 })
+        .limit(rowsPerStep)
+        .project<Pick<DeliveryDocument, '_id' | 'queue'>>({ 'queue.at': 1 })
+        .toArray();
+      const ids = documents.map(({ _id }) => _id);
+      if (ids.length > 0) {
+        cancelled += await cancelMatching(
+          deliveries,
+          { _id: { $in: ids }, 'queue.lane': { $exists: true } },
+          now,
+        );
+      }
+      if (ids.length < rowsPerStep) break;
+      from = documents.at(-1)?.queue?.at ?? from;
+    }
+  }
+  return cancelled;
 }
 
 /** Longest that the ones to be kept may be counted, in milliseconds: many more entries than any other query reads. */

@@ -13,6 +13,7 @@ import {
 import { conditionOf, numberOf, optionalNumber, Parameters, textOf, type Row } from './postgres-rows';
 
 const rowsPerStep = 1000;
+const lowestBigint = '-9223372036854775808';
 const highestBigint = '9223372036854775807';
 
 /** DeliveryStore.replay. */
@@ -59,11 +60,25 @@ export async function replayOnPostgres(
 const cancelled = `state = 'cancelled', finished_at = $2, next_attempt_at = NULL,
   lease_owner = NULL, lease_expires_at = NULL`;
 
-const cancelStep = (wait: string): string => `WITH chosen AS (
-    SELECT d.id FROM ${deliveryTable} d WHERE d.state = 'pending' AND d.endpoint = $1 AND d.created_at <= $3
-    ORDER BY d.id LIMIT ${rowsPerStep} FOR UPDATE ${wait}
+/**
+ * $4, $5, $6: where the step before ended, in the order of the index of what is pending. Each step goes on from there: by
+ * another order it would read all that is left, and from the front the entries of what is cancelled, which stay until a
+ * vacuum. Locked by id, in the order of all that lock many; what has moved on meanwhile is judged anew, by the time of its
+ * end: by its state, a planner without statistics would take the index of what is pending and read all of it.
+ */
+const cancelStep = (wait: string): string => `WITH page AS MATERIALIZED (
+    SELECT d.id, d.is_retry, d.next_attempt_at FROM ${deliveryTable} d
+    WHERE d.state = 'pending' AND d.endpoint = $1 AND d.created_at <= $3
+      AND (d.is_retry, d.next_attempt_at, d.id) > ($4::boolean, $5::bigint, $6::text)
+    ORDER BY d.is_retry, d.next_attempt_at, d.id LIMIT ${rowsPerStep}
+  ), locked AS MATERIALIZED (
+    SELECT d.id FROM ${deliveryTable} d WHERE d.id = ANY (ARRAY(SELECT id FROM page)) AND d.finished_at IS NULL
+    ORDER BY d.id FOR UPDATE ${wait}
+  ), moved AS (
+    UPDATE ${deliveryTable} d SET ${cancelled} WHERE d.id = ANY (ARRAY(SELECT id FROM locked)) RETURNING d.id
   )
-  UPDATE ${deliveryTable} d SET ${cancelled} FROM chosen WHERE d.id = chosen.id`;
+  SELECT p.is_retry, p.next_attempt_at, p.id, (SELECT count(*) FROM page) AS found, (SELECT count(*) FROM moved) AS moved
+  FROM page p ORDER BY p.is_retry DESC, p.next_attempt_at DESC, p.id DESC LIMIT 1`;
 
 /** DeliveryStore.cancel: first what can be had without waiting, then what was locked meanwhile. */
 export async function cancelOnPostgres(
@@ -71,13 +86,17 @@ export async function cancelOnPostgres(
   endpoint: string,
   { now, createdUntil }: { readonly now: number; readonly createdUntil: number | undefined },
 ): Promise<number> {
-  const parameters = [endpoint, now, createdUntil ?? highestBigint];
   let count = 0;
+    let after: readonly unknown[] = [false, lowestBigint, ''];
   for (const wait of ['SKIP LOCKED', '']) {
     for (;;) {
-      const { rowCount } = await pool.query(cancelStep(wait), parameters);
-      count += rowCount ?? 0;
-      if ((rowCount ?? 0) < rowsPerStep) break;
+      const parameters = [endpoint, now, createdUntil ?? highestBigint, ...after];
+      const { rows } = await pool.query<Row>(cancelStep(wait), parameters);
+      const last = rows[0];
+      if (last === undefined) break;
+      count += numberOf(last.moved);
+      if (numberOf(last.found) < rowsPerStep) break;
+      after = [last.is_retry, last.next_attempt_at, last.id];
     }
   }
   return count;

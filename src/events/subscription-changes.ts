@@ -95,11 +95,16 @@ export class SubscriptionChanges {
     });
   }
 
-  /** `onRemoved` runs under the lock: one of the same name, which has the same objectId, cannot be made meanwhile. */
-  async remove(objectId: string, onRemoved: () => Promise<void>): Promise<void> {
-    await this.#parts.lock.exclusively(async () => {
-      if (!(await this.#parts.store.remove(objectId))) throw subscriptionNotFound(objectId);
-      await onRemoved();
+  /**
+   * Answers when it was removed, in milliseconds since 1970: one of the same name, which has the same objectId, is made
+   * later. Throws SUBSCRIPTION_NOT_FOUND.
+   */
+  async remove(objectId: string): Promise<number> {
+    const { store, lock, clock } = this.#parts;
+    return lock.exclusively(async () => {
+      if (!(await store.remove(objectId))) throw subscriptionNotFound(objectId);
+      // Under the lock: nobody has made another one yet.
+      return clock.now();
     });
   }
 

@@ -19,8 +19,8 @@ import type { CreatedSubscription, PauseReason, Subscriptions, SubscriptionView 
 
 export interface SubscriptionRegistryParts extends SubscriptionChangesParts {
   readonly senderOf: (subscription: InstalledSubscription) => EndpointSender;
-  /** Cancels the pending deliveries of an endpoint that is gone. */
-  readonly cancelDeliveries: (endpoint: EndpointKey) => Promise<unknown>;
+  /** Cancels the pending deliveries of an endpoint that is gone, as far as they were created at `removedAt` or before. */
+  readonly cancelDeliveries: (endpoint: EndpointKey, removedAt: number) => Promise<unknown>;
   readonly logger: Logger;
 }
 
@@ -141,15 +141,16 @@ export class SubscriptionRegistry implements Subscriptions {
     return this.#tellPaused(isNew, await this.#reloaded(objectId), 'operator');
   }
 
+  /** Resolves when its pending deliveries are cancelled. Throws SUBSCRIPTION_NOT_FOUND. */
   async remove(objectId: string): Promise<void> {
-    await this.#changes.remove(objectId, async () => {
-      await this.#afterLoads(() => this.#loadOne(objectId));
+    const removedAt = await this.#changes.remove(objectId);
+    await this.#afterLoads(() => this.#loadOne(objectId));
+    // After the lock is given back: a large backlog takes longer than that may be held, and nobody shall wait for it.
+    await this.#parts.cancelDeliveries(subscriptionKey(objectId), removedAt).catch((error: unknown) => {
       // It is gone all the same: who meets such a delivery later cancels it, too.
-      await this.#parts.cancelDeliveries(subscriptionKey(objectId)).catch((error: unknown) => {
-        this.#parts.logger.warn(
-          `webhooks: deliveries of a removed subscription are cancelled later: ${String(error)}`,
-        );
-      });
+      this.#parts.logger.warn(
+        `webhooks: deliveries of a removed subscription are cancelled later: ${String(error)}`,
+      );
     });
   }
 
