@@ -154,7 +154,8 @@ async function main(): Promise<void> {
         const rows = await run(request);
         const elapsedMs = performance.now() - startedAt;
         const { user, system } = process.cpuUsage(cpuBefore);
-        if (request.kind === 'cycle') await store.purge({ finishedBefore: 0, keep: request.keep });
+        const lastKept = request.kind === 'cycle' ? await store.findLastKept(request.keep) : undefined;
+        if (lastKept !== undefined) await store.purge(lastKept);
         return { rows, elapsedMs, cpuUs: user + system };
       },
       stop: () => store.close(),

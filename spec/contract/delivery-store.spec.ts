@@ -6,6 +6,7 @@ import type {
   DeliveryFilter,
   DeliveryStore,
   FinishedAttempt,
+  FinishedPlace,
 } from '../../src/events/delivery-store';
 import { MemoryDeliveryStore } from '../../src/events/memory-delivery-store';
 import { MongodbDeliveryStore } from '../../src/events/mongodb-delivery-store';
@@ -858,6 +859,13 @@ function contract(setUp: () => Promise<TestStores>): void {
       return delivery.id;
     };
 
+    const endedBefore = (finishedAt: number): FinishedPlace => ({ finishedAt, id: '' });
+
+    const purgeTo = async (keep: number): Promise<number> => {
+      const lastKept = await store.findLastKept(keep);
+      return lastKept === undefined ? 0 : store.purge(lastKept);
+    };
+
     const listed = async (): Promise<string[]> =>
       idsOf((await store.list({}, { limit: 100 })).deliveries).sort();
 
@@ -866,25 +874,29 @@ function contract(setUp: () => Promise<TestStores>): void {
       await store.insert([pending], undefined);
       await finishAt(noon - 1);
       const young = await finishAt(noon);
-      expect(await store.purge({ finishedBefore: noon, keep: 100 })).toBe(1);
+      expect(await store.purge(endedBefore(noon))).toBe(1);
       expect(await listed()).toEqual([pending.id, young]);
       expect(await store.stats({ since: 0, until: noon + minute, bucketMs: minute })).toMatchObject([
         { attempts: 1 },
       ]);
     });
 
-    it('keeps the `keep` that ended last', async () => {
+    it('keeps as many as it is told, of those that ended last', async () => {
+      await store.insert(newDeliveries(2), undefined);
+      expect(await store.findLastKept(1)).toBeUndefined();
       const [first, second, third] = [
         await finishAt(noon + 30),
         await finishAt(noon + 10),
         await finishAt(noon + 20),
       ];
-      expect(await store.purge({ finishedBefore: noon, keep: 3 })).toBe(0);
-      expect(await store.purge({ finishedBefore: noon, keep: 2 })).toBe(1);
-      expect(await listed()).toEqual([first, third]);
+      expect(await store.findLastKept(4)).toBeUndefined();
+      expect(await store.findLastKept(2)).toEqual({ finishedAt: noon + 20, id: third });
+      expect(await purgeTo(3)).toBe(0);
+      expect(await purgeTo(2)).toBe(1);
+      expect(await store.get(first)).toBeDefined();
       expect(await store.get(second)).toBeUndefined();
-      expect(await store.purge({ finishedBefore: noon, keep: 0 })).toBe(2);
-      expect(await listed()).toEqual([]);
+      expect(await store.purge(endedBefore(Number.MAX_SAFE_INTEGER))).toBe(2);
+      expect(await store.countByState({})).toMatchObject({ pending: 2, succeeded: 0 });
     });
 
     it('deletes what is old and what is too much, of the same moment by id, in as many steps as it takes', async () => {
@@ -892,16 +904,15 @@ function contract(setUp: () => Promise<TestStores>): void {
       const sameMoment = newDeliveries(1205);
       await insertFinished(old, { finishedAt: noon - 1 });
       await insertFinished(sameMoment, { finishedAt: noon });
-      expect(await store.purge({ finishedBefore: noon, keep: 1204 })).toBe(1101);
-      expect(await store.purge({ finishedBefore: noon, keep: 5 })).toBe(1199);
+      expect(await store.purge(endedBefore(noon))).toBe(1100);
+      expect(await purgeTo(1204)).toBe(1);
+      expect(await purgeTo(5)).toBe(1199);
       expect(await listed()).toEqual(idsOf(sameMoment.slice(-5)));
     });
 
     it('lets many do it at once, and deletes nothing that is to be kept', async () => {
       await insertFinished(newDeliveries(50), { finishedAt: noon });
-      const purged = await Promise.all(
-        Array.from({ length: 3 }, () => store.purge({ finishedBefore: noon, keep: 20 })),
-      );
+      const purged = await Promise.all(Array.from({ length: 3 }, () => purgeTo(20)));
       expect(purged.reduce((sum, count) => sum + count)).toBe(30);
       expect(await listed()).toHaveLength(20);
     });
@@ -909,10 +920,9 @@ function contract(setUp: () => Promise<TestStores>): void {
     it('does no more when it is told to stop', async () => {
       const id = await finishAt(noon - 1);
       const { signal } = new AbortController();
-      const request = { finishedBefore: noon, keep: 0 };
-      expect(await store.purge({ ...request, signal: AbortSignal.abort() })).toBe(0);
+      expect(await store.purge(endedBefore(noon), AbortSignal.abort())).toBe(0);
       expect(await listed()).toEqual([id]);
-      expect(await store.purge({ ...request, signal })).toBe(1);
+      expect(await store.purge(endedBefore(noon), signal)).toBe(1);
     });
   });
 

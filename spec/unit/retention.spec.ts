@@ -48,27 +48,33 @@ describe('retention', () => {
     await retention.stop();
   });
 
-  it('keeps no more than so many', async () => {
-    const { clock, store, retention, kept, afterMinutes } = open({ maxDeliveries: 5 });
+  it.each([5, 0])('keeps no more than so many: %i', async maxDeliveries => {
+    const { clock, store, retention, kept, afterMinutes } = open({ maxDeliveries });
     const startedAt = clock.now();
     for (let n = 0; n < 2500; n++) await deliver(store, createDelivery(n, startedAt), { status: 200 });
     retention.start();
     await afterMinutes(1);
-    expect(await kept()).toBe(5);
+    expect(await kept()).toBe(maxDeliveries);
     await retention.stop();
   });
 
-  it('waits longer after a round that took long, an hour at most', async () => {
+  /** When it begins to count, in seconds after its start, with a store that takes so many seconds for each part of a round. */
+  async function countsWith(
+    rounds: readonly { readonly ageS?: number; readonly countS?: number; readonly numberS?: number }[],
+  ): Promise<readonly number[]> {
     const { clock, logger } = open({});
-    const starts: number[] = [];
-    const startedAt = clock.monotonicMs();
-    let tookMs = 0;
+    const counts: number[] = [];
+    let round: (typeof rounds)[number] = {};
     const retention = new Retention({
       store: {
-        purge: async () => {
-          starts.push((clock.monotonicMs() - startedAt) / 1000);
-          clock.advance(tookMs);
-          return 0;
+        findLastKept: async () => {
+          counts.push(clock.monotonicMs() / 1000);
+          clock.advance(1000 * (round.countS ?? 0));
+          return { finishedAt: 1, id: 'dlv_1' };
+        },
+        purge: async ({ id }) => {
+          clock.advance(1000 * ((id === '' ? round.ageS : round.numberS) ?? 0));
+          return 1;
         },
       },
       clock,
@@ -76,16 +82,30 @@ describe('retention', () => {
       options: { maxAgeMs: minute, maxDeliveries: 1 },
     });
     retention.start();
-    for (const lasts of [1000, 6000, 300_000, 0]) {
-      tookMs = lasts;
-      const { length } = starts;
-      for (let second = 0; starts.length === length && second < 4000; second++) {
+    for (const next of rounds) {
+      round = next;
+      const { length } = counts;
+      for (let second = 0; counts.length === length && second < 4000; second++) {
         clock.advance(1000);
         await settle();
       }
     }
-    expect(starts).toEqual([60, 121, 247, 4147]);
     await retention.stop();
+    return counts;
+  }
+
+  it('waits longer after a count that took long, an hour at most', async () => {
+    const rounds = [{ countS: 1 }, { countS: 6 }, { countS: 300 }, {}];
+    expect(await countsWith(rounds)).toEqual([60, 121, 247, 4147]);
+  });
+
+  it('waits no longer for what it deletes by age', async () => {
+    expect(await countsWith([{ ageS: 600 }, { ageS: 600 }, {}])).toEqual([660, 1320, 1380]);
+  });
+
+  it('takes what it deletes by number for a part of the rest after the count', async () => {
+    const rounds = [30, 100, 3000, 3000, 0].map(numberS => ({ countS: 6, numberS }));
+    expect(await countsWith(rounds)).toEqual([60, 186, 352, 3418, 6484]);
   });
 
   it('asks the store to end a round that is under way at the stop, and waits for it', async () => {
@@ -95,8 +115,9 @@ describe('retention', () => {
     let calls = 0;
     const retention = new Retention({
       store: {
-        purge: request => {
-          ({ signal } = request);
+        findLastKept: async () => undefined,
+        purge: (_before, given) => {
+          signal = given;
           calls += 1;
           return new Promise(resolve => (end = () => resolve(0)));
         },
@@ -125,6 +146,7 @@ describe('retention', () => {
     let calls = 0;
     const retention = new Retention({
       store: {
+        findLastKept: async () => undefined,
         purge: async () => {
           calls += 1;
           throw new Error('away');

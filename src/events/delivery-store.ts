@@ -93,12 +93,10 @@ export interface StatsBucket {
   readonly maxDurationMs: number;
 }
 
-export interface PurgeRequest {
-  readonly finishedBefore: number;
-  /** How many finished deliveries may stay. */
-  readonly keep: number;
-  /** Ends it before the next step: what is deleted by then stays deleted. */
-  readonly signal?: AbortSignal;
+/** A place among finished deliveries, by finishedAt, then id; an empty id is before all others of that time. */
+export interface FinishedPlace {
+  readonly finishedAt: number;
+  readonly id: string;
 }
 
 export interface ReplaySchedule {
@@ -163,11 +161,17 @@ export interface DeliveryStore {
    */
   cancel(endpoint: EndpointKey, now: number, createdUntil?: number): Promise<number>;
   /**
-   * Deletes finished deliveries and their attempts: those with finishedAt < `finishedBefore`, then the ones that ended
-   * first beyond `keep`, as many as there were when it began to count. In steps that hold up nobody; many nodes may do it
-   * at once. Takes as long as it takes to count `keep` index entries, unless there are clearly fewer. Answers how many.
+   * The place of the one that ended first among the `keep` (at least 1) that ended last; undefined when there are fewer,
+   * and perhaps when there are just as many. Takes as long as it takes to count `keep` index entries, unless there are
+   * clearly fewer.
    */
-  purge(request: PurgeRequest): Promise<number>;
+  findLastKept(keep: number): Promise<FinishedPlace | undefined>;
+  /**
+   * Deletes finished deliveries that ended before that place, with their attempts, those that ended first first. In steps
+   * that hold up nobody; many nodes may do it at once. `signal` ends it before the next step: what is deleted by then stays
+   * deleted. Answers how many.
+   */
+  purge(before: FinishedPlace, signal?: AbortSignal): Promise<number>;
   /**
    * Removes what bodies and replies say of one object (`{}` and undefined), in all states; pending ones are cancelled.
    * Answers how many deliveries were about it.

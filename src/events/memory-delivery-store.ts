@@ -1,6 +1,5 @@
 // Deliveries in this process's memory: for tests and for those who ask for it. A restart loses them.
 import {
-  deliveryStates,
   type Attempt,
   type Delivery,
   type DeliveryState,
@@ -14,9 +13,9 @@ import type {
   DeliveryPage,
   DeliveryStore,
   FinishedAttempt,
+  FinishedPlace,
   Lease,
   Page,
-  PurgeRequest,
   ReplaySchedule,
   StatsBucket,
   StatsRequest,
@@ -205,15 +204,14 @@ export class MemoryDeliveryStore implements DeliveryStore {
     );
   }
 
-  async purge({ finishedBefore, keep, signal }: PurgeRequest): Promise<number> {
+  async findLastKept(keep: number): Promise<FinishedPlace | undefined> {
+    return this.#finished().at(-keep);
+  }
+
+  async purge(before: FinishedPlace, signal?: AbortSignal): Promise<number> {
     if (signal?.aborted === true) return 0;
-    const finished = this.#select({ states: deliveryStates.filter(state => state !== 'pending') }).sort(
-      (a, b) =>
-        (a.delivery.finishedAt ?? 0) - (b.delivery.finishedAt ?? 0) || compareIds(a.delivery, b.delivery),
-    );
-    const old = finished.filter(row => (row.delivery.finishedAt ?? 0) < finishedBefore).length;
-    const doomed = finished.slice(0, Math.max(old, finished.length - Math.max(keep, 0)));
-    for (const row of doomed) this.#rows.delete(row.delivery.id);
+    const doomed = this.#finished().filter(place => comparePlaces(place, before) < 0);
+    for (const { id } of doomed) this.#rows.delete(id);
     return doomed.length;
   }
 
@@ -248,6 +246,13 @@ export class MemoryDeliveryStore implements DeliveryStore {
 
   #select(filter: DeliveryFilter & { readonly id?: string }): Row[] {
     return [...this.#rows.values()].filter(({ delivery }) => matches(delivery, filter));
+  }
+
+  /** Those that ended first first. */
+  #finished(): FinishedPlace[] {
+    return [...this.#rows.values()]
+      .flatMap(({ delivery: { id, finishedAt } }) => (finishedAt === undefined ? [] : [{ finishedAt, id }]))
+      .sort(comparePlaces);
   }
 
   /** Any move ends the lease. */
@@ -292,6 +297,10 @@ function isClaimable({ delivery, lease }: Row, now: number): boolean {
     (delivery.nextAttemptAt ?? 0) <= now &&
     (lease === undefined || lease.expiresAt <= now)
   );
+}
+
+function comparePlaces(a: FinishedPlace, b: FinishedPlace): number {
+  return a.finishedAt - b.finishedAt || compareIds(a, b);
 }
 
 function compareForClaim(a: Row, b: Row): number {

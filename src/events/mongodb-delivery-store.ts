@@ -18,9 +18,9 @@ import type {
   DeliveryPage,
   DeliveryStore,
   FinishedAttempt,
+  FinishedPlace,
   Lease,
   Page,
-  PurgeRequest,
   ReplaySchedule,
   StatsBucket,
   StatsRequest,
@@ -38,7 +38,13 @@ import {
   type DeliveryDocument,
 } from './mongodb-documents';
 import { findCandidates, findNextDue, readLanes } from './mongodb-lanes';
-import { cancelOnMongodb, expungeOnMongodb, purgeOnMongodb, replayOnMongodb } from './mongodb-upkeep';
+import {
+  cancelOnMongodb,
+  expungeOnMongodb,
+  findLastKeptOnMongodb,
+  purgeOnMongodb,
+  replayOnMongodb,
+} from './mongodb-upkeep';
 import { hasChangeStreams, watchInserts } from './mongodb-watcher';
 import { sumStatsBuckets } from './stats-buckets';
 import { closeInTime } from './store-retries';
@@ -318,8 +324,12 @@ export class MongodbDeliveryStore implements DeliveryStore {
     return cancelOnMongodb(this.#deliveries, endpoint, { now, createdUntil });
   }
 
-  purge(request: PurgeRequest): Promise<number> {
-    return purgeOnMongodb(this.#deliveries, request);
+  findLastKept(keep: number): Promise<FinishedPlace | undefined> {
+    return findLastKeptOnMongodb(this.#deliveries, keep);
+  }
+
+  purge(before: FinishedPlace, signal?: AbortSignal): Promise<number> {
+    return purgeOnMongodb(this.#deliveries, before, signal);
   }
 
   expunge(className: string, objectId: string, now: number): Promise<number> {

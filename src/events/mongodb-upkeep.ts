@@ -1,6 +1,6 @@
 // What is done to many deliveries at once on MongoDB: replay, cancel, purge, expunge. A crash leaves some of them done.
 import type { Collection } from 'mongodb';
-import type { DeliveryFilter, PurgeRequest, ReplaySchedule } from './delivery-store';
+import type { DeliveryFilter, FinishedPlace, ReplaySchedule } from './delivery-store';
 import { laneOf, toQuery, type DeliveryDocument } from './mongodb-documents';
 
 const rowsPerStep = 1000;
@@ -92,44 +92,35 @@ const countTimeoutMs = 60 * 60 * 1000;
 /** DeliveryStore.purge. */
 export async function purgeOnMongodb(
   deliveries: Deliveries,
-  { finishedBefore, keep, signal }: PurgeRequest,
+  { finishedAt, id }: FinishedPlace,
+  signal: AbortSignal | undefined,
 ): Promise<number> {
-  const purge = async (filter: object): Promise<number> => {
-    for (let purged = 0; ;) {
-      if (signal?.aborted === true) return purged;
-      const found = await deleteFirst(deliveries, filter);
-      purged += found.deleted;
-      if (!found.isFull) return purged;
-    }
-  };
-  const old = await purge({ finishedAt: { $lt: finishedBefore } });
-  if (signal?.aborted === true) return old;
-  const firstBeyond = await findFirstBeyond(deliveries, Math.max(keep, 0));
-  if (firstBeyond === undefined) return old;
-  const { _id, finishedAt } = firstBeyond;
-  return (
-    old + (await purge({ $or: [{ finishedAt: { $lt: finishedAt } }, { finishedAt, _id: { $lte: _id } }] }))
-  );
+  const endedBefore = { $or: [{ finishedAt: { $lt: finishedAt } }, { finishedAt, _id: { $lt: id } }] };
+  for (let purged = 0; ;) {
+    if (signal?.aborted === true) return purged;
+    const found = await deleteFirst(deliveries, endedBefore);
+    purged += found.deleted;
+    if (!found.isFull) return purged;
+  }
 }
 
 /**
- * Of those beyond the `keep` that ended last, the one that ended last; undefined when there are no more than `keep`.
- * Counts entries of the index `finished` alone: `$gte: 0` can be judged by them, `$exists` could not. How many documents
- * there are, pending ones among them, the server knows without counting.
+ * DeliveryStore.findLastKept. Counts entries of the index `finished` alone: `$gte: 0` can be judged by them, `$exists`
+ * could not. How many documents there are, pending ones among them, the server knows without counting.
  */
-async function findFirstBeyond(
+export async function findLastKeptOnMongodb(
   deliveries: Deliveries,
   keep: number,
-): Promise<{ readonly _id: string; readonly finishedAt: number } | undefined> {
+): Promise<FinishedPlace | undefined> {
   if ((await deliveries.estimatedDocumentCount()) <= keep) return undefined;
-  const [firstBeyond] = await deliveries
+  const [last] = await deliveries
     .find({ finishedAt: { $gte: 0 } }, { timeoutMS: countTimeoutMs })
     .sort({ finishedAt: -1, _id: -1 })
-    .skip(keep)
+    .skip(keep - 1)
     .limit(1)
     .project<{ _id: string; finishedAt: number }>({ finishedAt: 1 })
     .toArray();
-  return firstBeyond;
+  return last && { finishedAt: last.finishedAt, id: last._id };
 }
 
 /** DeliveryStore.expunge. */

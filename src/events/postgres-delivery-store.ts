@@ -10,9 +10,9 @@ import type {
   DeliveryPage,
   DeliveryStore,
   FinishedAttempt,
+  FinishedPlace,
   Lease,
   Page,
-  PurgeRequest,
   ReplaySchedule,
   StatsBucket,
   StatsRequest,
@@ -34,7 +34,13 @@ import {
   textOf,
   type Row,
 } from './postgres-rows';
-import { cancelOnPostgres, expungeOnPostgres, purgeOnPostgres, replayOnPostgres } from './postgres-upkeep';
+import {
+  cancelOnPostgres,
+  expungeOnPostgres,
+  findLastKeptOnPostgres,
+  purgeOnPostgres,
+  replayOnPostgres,
+} from './postgres-upkeep';
 import { sumStatsBuckets } from './stats-buckets';
 import { closeInTime } from './store-retries';
 
@@ -282,8 +288,12 @@ export class PostgresDeliveryStore implements DeliveryStore {
     return cancelOnPostgres(this.#pool, endpoint, { now, createdUntil });
   }
 
-  purge(request: PurgeRequest): Promise<number> {
-    return purgeOnPostgres(this.#pool, request);
+  findLastKept(keep: number): Promise<FinishedPlace | undefined> {
+    return findLastKeptOnPostgres(this.#pool, keep);
+  }
+
+  purge(before: FinishedPlace, signal?: AbortSignal): Promise<number> {
+    return purgeOnPostgres(this.#pool, before, signal);
   }
 
   expunge(className: string, objectId: string, now: number): Promise<number> {

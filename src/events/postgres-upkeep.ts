@@ -1,7 +1,7 @@
 // What is done to many deliveries at once on PostgreSQL: replay, cancel, purge, expunge. In steps of a thousand rows, so
 // that no statement holds many locks for long; a crash leaves whole steps done.
 import type { Pool } from 'pg';
-import type { DeliveryFilter, PurgeRequest, ReplaySchedule } from './delivery-store';
+import type { DeliveryFilter, FinishedPlace, ReplaySchedule } from './delivery-store';
 import {
   attemptTable,
   bodyTable,
@@ -87,8 +87,8 @@ export async function cancelOnPostgres(
   { now, createdUntil }: { readonly now: number; readonly createdUntil: number | undefined },
 ): Promise<number> {
   let count = 0;
-    let after: readonly unknown[] = [false, lowestBigint, ''];
   for (const wait of ['SKIP LOCKED', '']) {
+    let after: readonly unknown[] = [false, lowestBigint, ''];
     for (;;) {
       const parameters = [endpoint, now, createdUntil ?? highestBigint, ...after];
       const { rows } = await pool.query<Row>(cancelStep(wait), parameters);
@@ -102,7 +102,7 @@ export async function cancelOnPostgres(
   return count;
 }
 
-/** $1, $2: a finishedAt and an id; what ended before them goes. */
+/** $1, $2: a place among finished deliveries; what ended before it goes. */
 const purgeStep = `WITH doomed AS (
     SELECT d.id FROM ${deliveryTable} d
     WHERE d.finished_at IS NOT NULL AND (d.finished_at, d.id) < ($1::bigint, $2::text)
@@ -117,32 +117,25 @@ const purgeStep = `WITH doomed AS (
 /** DeliveryStore.purge. */
 export async function purgeOnPostgres(
   pool: Pool,
-  { finishedBefore, keep, signal }: PurgeRequest,
+  { finishedAt, id }: FinishedPlace,
+  signal: AbortSignal | undefined,
 ): Promise<number> {
-  const purgeBefore = async (finishedAt: unknown, id: string): Promise<number> => {
-    for (let purged = 0; ;) {
-      if (signal?.aborted === true) return purged;
-      const { rowCount } = await pool.query(purgeStep, [finishedAt, id]);
-      purged += rowCount ?? 0;
-      if ((rowCount ?? 0) < rowsPerStep) return purged;
-    }
-  };
-  const old = await purgeBefore(finishedBefore, '');
-  if (signal?.aborted === true) return old;
-  if (keep <= 0) return old + (await purgeBefore(highestBigint, ''));
-  const lastKept = await findLastKept(pool, keep);
-  return lastKept === undefined ? old : old + (await purgeBefore(lastKept.finished_at, textOf(lastKept.id)));
+  for (let purged = 0; ;) {
+    if (signal?.aborted === true) return purged;
+    const { rowCount } = await pool.query(purgeStep, [finishedAt, id]);
+    purged += rowCount ?? 0;
+    if ((rowCount ?? 0) < rowsPerStep) return purged;
+  }
 }
 
 /** Of an entry in the index of finished deliveries, whose ids have 30 characters: 8 + 8 + 32, and 4 of its page. */
 const bytesPerEntry = 52;
 
 /**
- * The one that ended first of the `keep` that ended last; undefined when there are fewer. To count them is to read as many
- * entries of an index, without their rows: 40 ms for 400,000 (PostgreSQL 18). An index that is too small to hold so many
- * is not read at all.
+ * DeliveryStore.findLastKept. To count them is to read as many entries of an index, without their rows: 40 ms for 400,000
+ * (PostgreSQL 18). An index that is too small to hold so many is not read at all.
  */
-async function findLastKept(pool: Pool, keep: number): Promise<Row | undefined> {
+export async function findLastKeptOnPostgres(pool: Pool, keep: number): Promise<FinishedPlace | undefined> {
   const size = await pool.query<Row>(`SELECT pg_relation_size(to_regclass('${finishedIndex}')) AS bytes`);
   const bytes = optionalNumber(size.rows[0]?.bytes);
   if (bytes !== undefined && bytes / bytesPerEntry < keep) return undefined;
@@ -153,7 +146,8 @@ async function findLastKept(pool: Pool, keep: number): Promise<Row | undefined> 
     ),
     values: [keep - 1],
   });
-  return rows[0];
+  const [last] = rows;
+  return last && { finishedAt: numberOf(last.finished_at), id: textOf(last.id) };
 }
 
 /** DeliveryStore.expunge. */

@@ -1,7 +1,7 @@
 // Deletes finished deliveries by age and number, on every node: the store lets each row go once.
 import type { Clock } from '../shared/clock';
 import type { Logger } from '../shared/logger';
-import type { DeliveryStore } from './delivery-store';
+import type { DeliveryStore, FinishedPlace } from './delivery-store';
 import { messageOf } from './store-retries';
 
 export interface RetentionOptions {
@@ -12,7 +12,7 @@ export interface RetentionOptions {
 }
 
 export interface RetentionParts {
-  readonly store: Pick<DeliveryStore, 'purge'>;
+  readonly store: Pick<DeliveryStore, 'findLastKept' | 'purge'>;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly options: RetentionOptions;
@@ -20,8 +20,13 @@ export interface RetentionParts {
 
 const shortestIntervalMs = 60_000;
 const longestIntervalMs = 3_600_000;
-/** Longer than it took: what is kept has to be counted, and 100 million entries of an index take many seconds. */
+/**
+ * Longer than the count took: what is kept has to be counted, and 100 million entries of an index take many seconds. What
+ * is then deleted counts as rest: else a purge that takes long would let more come together for the next, up to an hour's.
+ */
 const intervalFactor = 20;
+/** After all that is finished, where none of it is kept. */
+const theEnd: FinishedPlace = { finishedAt: Number.MAX_SAFE_INTEGER, id: '' };
 
 export class Retention {
   readonly #parts: RetentionParts;
@@ -50,23 +55,32 @@ export class Retention {
     const { clock } = this.#parts;
     if (this.#stopping.signal.aborted) return;
     this.#cancel = clock.schedule(delayMs, () => {
-      const startedAt = clock.monotonicMs();
-      this.#running = this.#purge(this.#stopping.signal).finally(() => {
-        const wanted = intervalFactor * (clock.monotonicMs() - startedAt);
-        this.#scheduleNext(Math.min(longestIntervalMs, Math.max(shortestIntervalMs, wanted)));
-      });
+      this.#running = this.#purge(this.#stopping.signal).then(restMs =>
+        this.#scheduleNext(Math.min(longestIntervalMs, Math.max(shortestIntervalMs, restMs))),
+      );
     });
   }
 
-  async #purge(signal: AbortSignal): Promise<void> {
+  /** Answers how long a rest the count asks for from now on, in milliseconds. Never fails. */
+  async #purge(signal: AbortSignal): Promise<number> {
     const { store, clock, logger, options } = this.#parts;
     const { maxAgeMs, maxDeliveries } = options;
+    let restEndsAt = clock.monotonicMs();
     try {
-      await store.purge({ finishedBefore: clock.now() - maxAgeMs, keep: maxDeliveries, signal });
+      await store.purge({ finishedAt: clock.now() - maxAgeMs, id: '' }, signal);
+      if (signal.aborted) return 0;
+      const startedAt = clock.monotonicMs();
+      const counting = maxDeliveries > 0 ? store.findLastKept(maxDeliveries) : Promise.resolve(theEnd);
+      const lastKept = await counting.finally(() => {
+        const countedAt = clock.monotonicMs();
+        restEndsAt = countedAt + intervalFactor * (countedAt - startedAt);
+      });
+      if (lastKept !== undefined) await store.purge(lastKept, signal);
       this.#isFailing = false;
     } catch (error) {
       if (!this.#isFailing) logger.warn(`webhooks: old deliveries cannot be deleted: ${messageOf(error)}`);
       this.#isFailing = true;
     }
+    return restEndsAt - clock.monotonicMs();
   }
 }
