@@ -808,6 +808,21 @@ function contract(setUp: () => Promise<TestStores>): void {
     });
   });
 
+  it('counts what a replay would take', async () => {
+    await insertFinished(newDeliveries(2, { className: 'Cat' }), { state: 'exhausted' });
+    await insertFinished(newDeliveries(3));
+    await insertFinished(newDeliveries(1, { objectId: 'private' }));
+    await store.expunge('Puppy', 'private', noon);
+    await store.insert(newDeliveries(1), undefined);
+    const count = (filter: DeliveryFilter): Promise<number> => store.countReplayable(filter);
+    expect(await count({})).toBe(5);
+    expect(await count({ states: ['exhausted', 'cancelled'] })).toBe(2);
+    expect(await count({ states: ['succeeded'], className: 'Puppy' })).toBe(3);
+    expect(await count({ states: ['pending'] })).toBe(0);
+    expect(await store.replay({}, { dueAt: noon, perSecond: 10 })).toBe(5);
+    expect(await count({})).toBe(0);
+  });
+
   describe('cancel', () => {
     it('ends what is pending of one endpoint, fresh, retried or leased', async () => {
       const [fresh, retried, leased, done] = newDeliveries(4);

@@ -260,6 +260,12 @@ describe('a replay of many', () => {
     expect(api.wakes()).toBe(0);
   });
 
+  it('counts in a dry run what it takes then, so nothing whose body was removed', async () => {
+    await api.call('DELETE', '/webhooks/objects/Order/order1/payloads');
+    expect((await replay({ all: true, dryRun: true })).body.count).toBe(2);
+    expect((await replay({ all: true })).body).toEqual({ count: 2 });
+  });
+
   it('wakes nobody when it finds nothing', async () => {
     expect(await replay({ type: 'custom.none' })).toMatchObject({ status: 201, body: { count: 0 } });
     expect(api.wakes()).toBe(0);

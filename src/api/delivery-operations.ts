@@ -135,7 +135,7 @@ export const replayDeliveries = {
         .default(false)
         .meta({ description: 'Must be true when nothing else limits what is replayed.' }),
       dryRun: z.boolean('must be true or false').default(false).meta({
-        description: 'Only counts. Deliveries whose body was expunged are counted and not replayed.',
+        description: 'Only counts what would be replayed.',
       }),
       perSecond: z.int(rate).min(1, rate).max(1000, rate).default(50),
     })

@@ -83,9 +83,7 @@ export function createDeliveryRoutes({ deliveries, expunge, clock, wake }: Deliv
       throw invalidRequest('state must not name pending: it is on its way');
     const filter = { ...toFilter(given), states: given.state ?? finishedStates };
     if (dryRun) {
-      const counts = await deliveries.countByState(filter);
-      const count = finishedStates.reduce((sum, state) => sum + counts[state], 0);
-      return { body: { count, dryRun: true } };
+      return { body: { count: await deliveries.countReplayable(filter), dryRun: true } };
     }
     const count = await deliveries.replay(filter, { dueAt: clock.now(), perSecond });
     if (count > 0) wake();

@@ -154,6 +154,8 @@ export interface DeliveryStore {
    * stays and attempts count on. Expunged deliveries stay as they are: there is nothing left to send. Answers how many.
    */
   replay(filter: DeliveryFilter & { readonly id?: string }, schedule: ReplaySchedule): Promise<number>;
+  /** How many `replay` would make pending again. */
+  countReplayable(filter: DeliveryFilter): Promise<number>;
   /**
    * Cancels what is pending of an endpoint that is gone, leased or not, and was created at `createdUntil` or before
    * (default: whenever): what is younger may be for another endpoint of that name. In steps that hold up nobody; when it

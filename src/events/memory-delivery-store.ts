@@ -181,7 +181,7 @@ export class MemoryDeliveryStore implements DeliveryStore {
     { dueAt, perSecond }: ReplaySchedule,
   ): Promise<number> {
     const rows = this.#select(filter)
-      .filter(row => row.delivery.state !== 'pending' && !row.isExpunged)
+      .filter(isReplayable)
       .sort((a, b) => compareAge(a.delivery, b.delivery));
     for (const [index, row] of rows.entries()) {
       this.#move(row, {
@@ -194,6 +194,10 @@ export class MemoryDeliveryStore implements DeliveryStore {
     }
     if (rows.length > 0) this.#wake();
     return rows.length;
+  }
+
+  async countReplayable(filter: DeliveryFilter): Promise<number> {
+    return this.#select(filter).filter(isReplayable).length;
   }
 
   async cancel(endpoint: string, now: number, createdUntil = Infinity): Promise<number> {
@@ -297,6 +301,10 @@ function isClaimable({ delivery, lease }: Row, now: number): boolean {
     (delivery.nextAttemptAt ?? 0) <= now &&
     (lease === undefined || lease.expiresAt <= now)
   );
+}
+
+function isReplayable({ delivery, isExpunged }: Row): boolean {
+  return delivery.state !== 'pending' && !isExpunged;
 }
 
 function comparePlaces(a: FinishedPlace, b: FinishedPlace): number {

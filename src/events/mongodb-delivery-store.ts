@@ -40,6 +40,7 @@ import {
 import { findCandidates, findNextDue, readLanes } from './mongodb-lanes';
 import {
   cancelOnMongodb,
+  countReplayableOnMongodb,
   expungeOnMongodb,
   findLastKeptOnMongodb,
   purgeOnMongodb,
@@ -318,6 +319,10 @@ export class MongodbDeliveryStore implements DeliveryStore {
 
   replay(filter: DeliveryFilter & { readonly id?: string }, schedule: ReplaySchedule): Promise<number> {
     return replayOnMongodb(this.#deliveries, filter, schedule);
+  }
+
+  countReplayable(filter: DeliveryFilter): Promise<number> {
+    return countReplayableOnMongodb(this.#deliveries, filter);
   }
 
   cancel(endpoint: string, now: number, createdUntil = Infinity): Promise<number> {

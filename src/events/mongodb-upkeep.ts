@@ -7,13 +7,15 @@ const rowsPerStep = 1000;
 
 type Deliveries = Collection<DeliveryDocument>;
 
+/** What a replay takes. */
+const replayable = { state: { $ne: 'pending' as const }, isExpunged: { $exists: false } };
+
 /** DeliveryStore.replay. */
 export async function replayOnMongodb(
   deliveries: Deliveries,
   filter: DeliveryFilter & { readonly id?: string },
   { dueAt, perSecond }: ReplaySchedule,
 ): Promise<number> {
-  const replayable = { state: { $ne: 'pending' as const }, isExpunged: { $exists: false } };
   let replayed = 0;
   let further: object = {};
   for (;;) {
@@ -51,6 +53,11 @@ export async function replayOnMongodb(
     const { createdAt, _id } = last;
     further = { $or: [{ createdAt: { $gt: createdAt } }, { createdAt, _id: { $gt: _id } }] };
   }
+}
+
+/** DeliveryStore.countReplayable. */
+export function countReplayableOnMongodb(deliveries: Deliveries, filter: DeliveryFilter): Promise<number> {
+  return deliveries.countDocuments({ $and: [toQuery(filter), replayable] });
 }
 
 /** DeliveryStore.cancel: in steps, each of which fits into the time that one operation has, however many there are. */

@@ -36,6 +36,7 @@ import {
 } from './postgres-rows';
 import {
   cancelOnPostgres,
+  countReplayableOnPostgres,
   expungeOnPostgres,
   findLastKeptOnPostgres,
   purgeOnPostgres,
@@ -282,6 +283,10 @@ export class PostgresDeliveryStore implements DeliveryStore {
 
   replay(filter: DeliveryFilter & { readonly id?: string }, schedule: ReplaySchedule): Promise<number> {
     return replayOnPostgres(this.#pool, filter, schedule);
+  }
+
+  countReplayable(filter: DeliveryFilter): Promise<number> {
+    return countReplayableOnPostgres(this.#pool, filter);
   }
 
   cancel(endpoint: string, now: number, createdUntil?: number): Promise<number> {

@@ -13,6 +13,8 @@ import {
 import { conditionOf, numberOf, optionalNumber, Parameters, textOf, type Row } from './postgres-rows';
 
 const rowsPerStep = 1000;
+/** Of a table or alias `d`: what a replay takes. */
+const replayable = `d.state <> 'pending' AND NOT d.is_expunged`;
 const lowestBigint = '-9223372036854775808';
 const highestBigint = '9223372036854775807';
 
@@ -34,7 +36,7 @@ export async function replayOnPostgres(
     const { rows } = await pool.query<Row>(
       `WITH page AS (
         SELECT d.id, d.created_at FROM ${deliveryTable} d
-        WHERE ${chosen} AND ${further} AND d.state <> 'pending' AND NOT d.is_expunged
+        WHERE ${chosen} AND ${further} AND ${replayable}
         ORDER BY d.created_at, d.id LIMIT ${rowsPerStep} FOR UPDATE SKIP LOCKED
       ), numbered AS (
         SELECT p.id, row_number() OVER (ORDER BY p.created_at, p.id) - 1 AS place FROM page p
@@ -55,6 +57,16 @@ export async function replayOnPostgres(
     if (numberOf(last.moved) < rowsPerStep) return replayed;
     after = [numberOf(last.created_at), textOf(last.id)];
   }
+}
+
+/** DeliveryStore.countReplayable. */
+export async function countReplayableOnPostgres(pool: Pool, filter: DeliveryFilter): Promise<number> {
+  const parameters = new Parameters();
+  const { rows } = await pool.query<Row>(
+    `SELECT count(*) AS count FROM ${deliveryTable} d WHERE ${conditionOf(filter, parameters)} AND ${replayable}`,
+    parameters.values,
+  );
+  return numberOf(rows[0]?.count);
 }
 
 const cancelled = `state = 'cancelled', finished_at = $2, next_attempt_at = NULL,
