@@ -363,9 +363,74 @@ function contract(setUp: () => Promise<TestStores>): void {
       const prompt = newDeliveries(2, { endpoint: 'subscription/prompt' });
       await store.insert(prompt, undefined);
       expect(idsOf(await claimAll({ limitPerEndpoint: 3 }))).toEqual(
-        idsOf([...backlog.slice(2, 5), ...prompt]),
+        idsOf([...backlog.slice(2, 4), ...prompt, backlog[0]!]),
       );
-      expect(idsOf(await claimAll({ limitPerEndpoint: 2 }))).toEqual(idsOf([backlog[5]!, backlog[0]!]));
+      expect(idsOf(await claimAll({ limitPerEndpoint: 4 }))).toEqual(
+        idsOf([...backlog.slice(4, 6), backlog[1]!]),
+      );
+    });
+
+    it('keeps an eighth of the places of an endpoint for retries, at least one', async () => {
+      const retries = newDeliveries(6);
+      await store.insert(retries, lease);
+      await store.finish(retries.map(({ id }) => finishedAs(id, retryAt(noon))));
+      const fresh = newDeliveries(100, { nextAttemptAt: noon - minute });
+      await store.insert(fresh, undefined);
+      const claimRounds = async (limits: Partial<ClaimRequest>): Promise<string[]> =>
+        (await claimAll(limits)).map(({ attemptCount }) => (attemptCount > 0 ? 'retry' : 'fresh'));
+      expect(await claimRounds({ limit: 16 })).toEqual([
+        ...new Array<string>(14).fill('fresh'),
+        'retry',
+        'retry',
+      ]);
+      expect(await claimRounds({ limitPerEndpoint: 16 })).toEqual([
+        ...new Array<string>(14).fill('fresh'),
+        'retry',
+        'retry',
+      ]);
+      expect(await claimRounds({ limitPerEndpoint: 2 })).toEqual(['fresh', 'retry']);
+      // Of a single place nothing can be set aside.
+      expect(await claimRounds({ limitPerEndpoint: 1 })).toEqual(['fresh']);
+      expect(await claimRounds({ limitPerEndpoint: 8 })).toEqual([
+        ...new Array<string>(7).fill('fresh'),
+        'retry',
+      ]);
+      expect(await claimRounds({ limitPerEndpoint: 8 })).toEqual(new Array<string>(8).fill('fresh'));
+    });
+
+    it('gives a single place to a retry that is older', async () => {
+      const [retry] = newDeliveries(1);
+      await store.insert([retry!], lease);
+      await store.finish([finishedAs(retry!.id, retryAt(noon - minute))]);
+      await store.insert(newDeliveries(5), undefined);
+      expect(idsOf(await claimAll({ limitPerEndpoint: 1 }))).toEqual([retry!.id]);
+    });
+
+    it('keeps places for retries among many endpoints that have old ones', async () => {
+      const [retry] = newDeliveries(1, { endpoint: 'subscription/retrying' });
+      await store.insert([retry!], lease);
+      await store.finish([finishedAs(retry!.id, retryAt(noon - 2 * minute))]);
+      const others = Array.from({ length: 40 }, (_, index) =>
+        newDelivery({ endpoint: `subscription/${index}`, nextAttemptAt: noon - minute }),
+      );
+      await store.insert(others, undefined);
+      expect(idsOf(await claimAll({ limit: 20, limitPerEndpoint: 4 }))).toContain(retry!.id);
+    });
+
+    it('stops at the body that reaches a length, of all and of one endpoint', async () => {
+      const body = `"${'x'.repeat(998)}"`;
+      const [one, two] = [
+        newDeliveries(10, { body }),
+        newDeliveries(10, { body, endpoint: 'subscription/two', nextAttemptAt: noon + 1 }),
+      ];
+      await store.insert([...one, ...two], undefined);
+      const now = noon + 1;
+      expect(idsOf(await claimAll({ now, maxBodyLength: 1 }))).toEqual(idsOf(one.slice(0, 1)));
+      expect(idsOf(await claimAll({ now, maxBodyLength: 2000 }))).toEqual(idsOf(one.slice(1, 3)));
+      expect(idsOf(await claimAll({ now, maxBodyLength: 5000, maxBodyLengthPerEndpoint: 2500 }))).toEqual(
+        idsOf([...one.slice(3, 6), ...two.slice(0, 2)]),
+      );
+      expect(await claimAll({ now })).toHaveLength(12);
     });
 
     it('leaves the endpoints of `except` alone', async () => {
@@ -434,8 +499,11 @@ function contract(setUp: () => Promise<TestStores>): void {
       await store.insert([leased], { owner: 'node-b', expiresAt: noon + 1 });
       await insertFinished([done]);
       const ids = [...idsOf([due, later, leased, done]), 'dlv_unknown'];
-      expect(await store.claimByIds(ids, lease, noon)).toEqual([await getDelivery(due.id)]);
-      expect(idsOf(await store.claimByIds(ids, lease, noon + 1)).sort()).toEqual([later.id, leased.id]);
+      expect(await store.claimByIds(ids, lease, { now: noon })).toEqual([await getDelivery(due.id)]);
+      expect(idsOf(await store.claimByIds(ids, lease, { now: noon + 1 })).sort()).toEqual([
+        later.id,
+        leased.id,
+      ]);
     });
 
     it('gives each to one of ten callers at once', async () => {
@@ -444,14 +512,23 @@ function contract(setUp: () => Promise<TestStores>): void {
       const other = stores.open();
       const claims = await Promise.all(
         Array.from({ length: 10 }, (_, index) =>
-          (index % 2 === 0 ? store : other).claimByIds(idsOf(deliveries), lease, noon),
+          (index % 2 === 0 ? store : other).claimByIds(idsOf(deliveries), lease, { now: noon }),
         ),
       );
       expect(idsOf(claims.flat()).sort()).toEqual(idsOf(deliveries));
     });
 
     it('gives nothing for no ids', async () => {
-      expect(await store.claimByIds([], lease, noon)).toEqual([]);
+      expect(await store.claimByIds([], lease, { now: noon })).toEqual([]);
+    });
+
+    it('stops at the body that reaches a length', async () => {
+      const deliveries = newDeliveries(5, { body: `"${'x'.repeat(998)}"` });
+      await store.insert(deliveries, undefined);
+      const ids = idsOf(deliveries);
+      const claimed = await store.claimByIds(ids, lease, { now: noon, maxBodyLength: 2500 });
+      expect(idsOf(claimed).sort()).toEqual(ids.slice(0, 3));
+      expect(await store.claimByIds(ids.slice(3), lease, { now: noon, maxBodyLength: 1 })).toHaveLength(1);
     });
   });
 
@@ -537,7 +614,8 @@ function contract(setUp: () => Promise<TestStores>): void {
       const mine = newDeliveries(30);
       const lost = newDelivery({ nextAttemptAt: noon - 1 });
       await store.insert([...mine, lost], lease);
-      await store.claimByIds([lost.id], { owner: 'node-b', expiresAt: noon + 2 * minute }, lease.expiresAt);
+      const other = { owner: 'node-b', expiresAt: noon + 2 * minute };
+      await store.claimByIds([lost.id], other, { now: lease.expiresAt });
       const before = await store.get(lost.id);
       const held = await store.finish([
         finishedAs(lost.id),
@@ -710,7 +788,7 @@ function contract(setUp: () => Promise<TestStores>): void {
         }),
         finishedAs(four.id, {}, { startedAt: noon + minute, durationMs: 7, status: 204 }),
       ]);
-      await store.claimByIds([three.id], lease, noon + minute);
+      await store.claimByIds([three.id], lease, { now: noon + minute });
       await store.finish([
         finishedAs(three.id, {}, { number: 2, startedAt: noon + 2 * minute, durationMs: 1 }),
       ]);

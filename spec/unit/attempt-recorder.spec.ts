@@ -47,6 +47,7 @@ async function open(count: number) {
     owner: lease.owner,
     leaseEndsAt: 0,
     stage: 'recording',
+    origin: 'handed',
     isBacklog: false,
     isWithdrawn: false,
   }));
@@ -178,7 +179,7 @@ describe('a recorder of attempts', () => {
     await settle();
     // Its lease ended meanwhile, and the same node claimed it again.
     await store.release('me', [held[0]!.id], 0);
-    await store.claimByIds([held[0]!.id], { owner: 'me again', expiresAt: 9e15 }, 1);
+    await store.claimByIds([held[0]!.id], { owner: 'me again', expiresAt: 9e15 }, { now: 1 });
     held[0]!.owner = 'me again';
     store.fault = 'none';
     await advance(5000);

@@ -24,6 +24,7 @@ class FailingStore extends MemoryDeliveryStore {
   readonly fails = new Set<'finish' | 'claim' | 'renew' | 'release' | 'nextDueAt'>();
   readonly hangs = new Set<'claim'>();
   claims = 0;
+  readonly limits: number[] = [];
   renewals = 0;
   beforeCancel: (() => Promise<void>) | undefined;
 
@@ -33,6 +34,7 @@ class FailingStore extends MemoryDeliveryStore {
 
   override async claim(request: Parameters<MemoryDeliveryStore['claim']>[0]) {
     this.claims += 1;
+    this.limits.push(request.limit);
     if (this.hangs.has('claim')) return new Promise<never>(() => undefined);
     this.#fail('claim');
     return super.claim(request);
@@ -123,6 +125,15 @@ async function open(options: Partial<DispatcherOptions> = {}) {
     dispatcher.accept(deliveries, lease);
     await settle();
   };
+  /** As saves do: what there is no room for is written without a lease. */
+  const save = async (deliveries: readonly NewDelivery[]): Promise<void> => {
+    const own = deliveries.filter(({ endpoint }) => dispatcher.hasRoom(endpoint));
+    if (own.length > 0) await take(own);
+    const others = deliveries.filter(delivery => !own.includes(delivery));
+    if (others.length > 0) await store.insert(others, undefined);
+    dispatcher.wake();
+    await settle();
+  };
   const stop = async (): Promise<void> => {
     const stopping = dispatcher.stop(100);
     await settle();
@@ -140,6 +151,7 @@ async function open(options: Partial<DispatcherOptions> = {}) {
     dispatcher,
     advance,
     take,
+    save,
     stop,
     answerWith: (next: typeof answer) => (answer = next),
   };
@@ -147,6 +159,12 @@ async function open(options: Partial<DispatcherOptions> = {}) {
 
 const lanesOf = (requests: readonly { readonly request: ExchangeRequest }[], lane: string): number =>
   requests.filter(({ request }) => request.lane === lane).length;
+
+const idsIn = (requests: readonly { readonly request: ExchangeRequest }[]): string[] =>
+  requests.map(({ request }) => String(request.headers['webhook-id']));
+
+/** A body of so many characters. */
+const thousand = `"${'x'.repeat(998)}"`;
 
 describe('a dispatcher', () => {
   it('attempts once, and keeps the lease, while the store takes no attempts', async () => {
@@ -177,15 +195,16 @@ describe('a dispatcher', () => {
     });
     endpoints.set('one', {});
     store.fails.add('finish');
-    await take(newDeliveries(64, 'one'));
+    // Half for what is handed over, half for what is claimed.
+    await take(newDeliveries(32, 'one'));
     await store.insert(newDeliveries(500, 'one'), undefined);
     await advance(1000, 20);
     expect(requests.length).toBe(64);
     expect(dispatcher.hasRoom('one')).toBe(false);
     store.fails.clear();
     await advance(1000, 40);
-    expect((await store.countByState({})).succeeded).toBe(564);
-    expect(requests.length).toBe(564);
+    expect((await store.countByState({})).succeeded).toBe(532);
+    expect(requests.length).toBe(532);
     await stop();
   });
 
@@ -336,6 +355,126 @@ describe('a dispatcher', () => {
     await stop();
   });
 
+  it('lets a retry have its turn while new ones come as fast as others end', async () => {
+    const { endpoints, take, save, advance, requests, answerWith, stop } = await open({
+      maxRowsPerEndpoint: 8,
+    });
+    endpoints.set('one', { concurrency: 1, retry: { scheduleMs: [1000], jitter: 0 } });
+    answerWith(() => ({ ...ok, status: 400 }));
+    const [retried] = newDeliveries(1, 'one');
+    await take([retried!]);
+    answerWith(undefined);
+    for (const delivery of newDeliveries(20, 'one')) await save([delivery]);
+    await advance(1000, 2);
+    for (let ended = 0; ended < 20; ended++) {
+      await requests.at(-1)?.answer(ok);
+      await save(newDeliveries(1, 'one'));
+      await advance(10);
+    }
+    expect(idsIn(requests).filter(id => id === retried!.webhookId).length).toBe(2);
+    await stop();
+  });
+
+  it('lets what it had no room for have its turn while new ones come as fast as others end', async () => {
+    const { endpoints, save, advance, requests, answerWith, stop } = await open({ maxRowsPerEndpoint: 8 });
+    endpoints.set('one', { concurrency: 1 });
+    answerWith(undefined);
+    const first = newDeliveries(20, 'one');
+    for (const delivery of first) await save([delivery]);
+    for (let ended = 0; ended < 80; ended++) {
+      await requests.at(-1)?.answer(ok);
+      await save(newDeliveries(1, 'one'));
+      await advance(10);
+    }
+    expect(idsIn(requests)).toEqual(expect.arrayContaining(first.map(({ webhookId }) => webhookId)));
+    await stop();
+  });
+
+  it.each([
+    ['deliveries', { maxRows: 1024, maxRowsPerEndpoint: 64 }],
+    ['bodies', { maxBodyLength: 1024_000, maxBodyLengthPerEndpoint: 64_000 }],
+  ])('keeps a good endpoint busy while slow ones fill memory with %s', async (_name, options) => {
+    const { endpoints, save, advance, requests, answerWith, dispatcher, stop } = await open(options);
+    answerWith(undefined);
+    const slow = Array.from({ length: 16 }, (_, number) => `slow-${number}`);
+    for (const name of slow) {
+      endpoints.set(name, { concurrency: 2 });
+      for (let saved = 0; saved < 80; saved += 8) await save(newDeliveries(8, name, { body: thousand }));
+    }
+    await advance(100, 60);
+    const heldBySlow = (): number => slow.reduce((sum, name) => sum + dispatcher.stateOf(name).held, 0);
+    expect(heldBySlow()).toBeGreaterThanOrEqual(1000);
+    endpoints.set('good', { concurrency: 16 });
+    for (let saved = 0; saved < 40; saved += 8) await save(newDeliveries(8, 'good'));
+    for (let ended = 0; ended < 40; ended++) {
+      expect(dispatcher.stateOf('good').inFlight).toBe(16);
+      await requests.filter(({ request }) => request.lane === 'good')[ended]!.answer(ok);
+      await save(newDeliveries(1, 'good'));
+      // What has ended is recorded.
+      await advance(10);
+    }
+    // What is beyond a fair share has gone back, and does not come again and again.
+    await advance(1000, 20);
+    const held = heldBySlow();
+    expect(held).toBeLessThanOrEqual(1024);
+    await advance(100, 60);
+    expect(heldBySlow()).toBe(held);
+    await stop();
+  });
+
+  it('has no more bodies of an endpoint in memory than it may, and claims on as soon as some have gone', async () => {
+    const options = { maxBodyLengthPerEndpoint: 8000, pollMs: 60_000 };
+    const { store, endpoints, advance, requests, answerWith, dispatcher, stop } = await open(options);
+    endpoints.set('one', { concurrency: 1 });
+    answerWith(undefined);
+    await store.insert(newDeliveries(50, 'one', { body: thousand }), undefined);
+    await advance(10, 20);
+    for (let ended = 0; ended < 50; ended++) {
+      expect(dispatcher.stateOf('one').held).toBeLessThanOrEqual(4);
+      expect(requests.length).toBe(ended + 1);
+      await requests[ended]!.answer(ok);
+      await advance(10, 2);
+    }
+    expect((await store.countByState({})).succeeded).toBe(50);
+    await stop();
+  });
+
+  it('takes of what a queue names what there is room for, and claims the rest', async () => {
+    const options = { maxRowsPerEndpoint: 8, maxBodyLengthPerEndpoint: 12_000, pollMs: 60_000 };
+    const { store, endpoints, clock, advance, requests, answerWith, dispatcher, stop } = await open(options);
+    endpoints.set('small', { concurrency: 1 });
+    endpoints.set('large', { concurrency: 1 });
+    answerWith(undefined);
+    const small = newDeliveries(20, 'small');
+    const large = newDeliveries(20, 'large', { body: `"${'x'.repeat(7998)}"` });
+    // Without a hint that something is due.
+    await store.insert([...small, ...large], { owner: 'gone', expiresAt: clock.now() - 1 });
+    await dispatcher.acceptIds([...small, ...large].map(({ id, endpoint }) => ({ id, endpoint })));
+    await settle();
+    for (let ended = 0; ended < 40; ended++) {
+      expect(dispatcher.stateOf('small').held).toBeLessThanOrEqual(8);
+      expect(dispatcher.stateOf('large').held).toBeLessThanOrEqual(2);
+      await requests[ended]!.answer(ok);
+      await advance(10, 5);
+    }
+    expect((await store.countByState({})).succeeded).toBe(40);
+    await stop();
+  });
+
+  it('asks for less after each claim that fails, and for all again when claims succeed', async () => {
+    const { store, advance, stop } = await open();
+    store.fails.add('claim');
+    await advance(10_000, 6);
+    const asked = store.limits.slice(-3);
+    expect(asked[0]).toBeLessThan(500);
+    expect(asked[1]).toBeLessThan(asked[0]!);
+    expect(asked[2]).toBeLessThan(asked[1]!);
+    store.fails.clear();
+    await advance(10_000, 12);
+    expect(store.limits.at(-1)).toBe(500);
+    await stop();
+  });
+
   it('sends what a pause left behind at a bounded rate, and what is new at once', async () => {
     const { store, endpoints, take, advance, requests, stop } = await open({ catchUpPerSecond: 10 });
     endpoints.set('one', { isPaused: true });
@@ -373,7 +512,7 @@ describe('a dispatcher', () => {
   });
 
   it('has room for what is new while what a pause left behind fills memory', async () => {
-    const options = { catchUpPerSecond: 1, maxRowsPerEndpoint: 8 };
+    const options = { catchUpPerSecond: 1, maxRowsPerEndpoint: 16 };
     const { store, endpoints, clock, take, advance, requests, dispatcher, stop } = await open(options);
     endpoints.set('one', { concurrency: 1, resumedAt: clock.now() });
     const backlog = newDeliveries(100, 'one');

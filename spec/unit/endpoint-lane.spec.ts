@@ -31,6 +31,7 @@ function held(fields: Partial<Delivery>): HeldDelivery {
     owner: 'o',
     leaseEndsAt: 1e9,
     stage: 'waiting',
+    origin: 'handed',
     isBacklog: false,
     isWithdrawn: false,
   };
@@ -62,6 +63,24 @@ describe('the lane of an endpoint', () => {
     expect(takeAtOnce(replayed)).toBe(100);
     for (let count = 0; count < 100; count++) replayed.lane.push(held({ ...replay, nextAttemptAt: 900 }));
     expect(takeAtOnce(replayed)).toBeLessThan(20);
+  });
+
+  it('counts what claims found, and what waited for a resumption, apart from what was handed over', () => {
+    const { lane, use } = createLane({});
+    const handed = held({ createdAt: 500, nextAttemptAt: 500 });
+    const found: HeldDelivery = { ...held({ createdAt: 500, nextAttemptAt: 500 }), origin: 'found' };
+    for (const one of [handed, found]) {
+      lane.enter(one);
+      lane.push(one);
+    }
+    expect([lane.held.rows, lane.heldFound.rows]).toEqual([2, 1]);
+    use({ resumedAt: 1000 });
+    expect([lane.held.rows, lane.heldFound.rows]).toEqual([2, 2]);
+    for (const one of [handed, found]) lane.leave(one);
+    expect([lane.held, lane.heldFound]).toEqual([
+      { rows: 0, bodyLength: 0 },
+      { rows: 0, bodyLength: 0 },
+    ]);
   });
 
   it('paces what it has when it hears of the resumption', () => {

@@ -30,6 +30,7 @@ function open(count: number, leaseMs = 60_000) {
     owner: 'me',
     leaseEndsAt: clock.monotonicMs() + leaseMs,
     stage: 'waiting',
+    origin: 'handed',
     isBacklog: false,
     isWithdrawn: false,
   }));

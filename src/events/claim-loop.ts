@@ -10,6 +10,8 @@ import { StoreRetries, within } from './store-retries';
 export interface ClaimRoom {
   readonly limit: number;
   readonly limitPerEndpoint: number;
+  readonly maxBodyLength: number;
+  readonly maxBodyLengthPerEndpoint: number;
   readonly except: readonly EndpointKey[];
 }
 
@@ -33,6 +35,8 @@ const claimTimeoutMs = 30_000;
 const leastDelayMs = 5;
 /** What is due and was not given is locked by others: not worth more haste. */
 const contendedDelayMs = 50;
+/** Each claim that fails halves the next one, down to this part: it may have asked for more than comes in time. */
+const leastPart = 1 / 64;
 /** NTP slews smaller differences. */
 const clockStepMs = 2000;
 /** After a step, nodes of the same machine get so many polls to renew their leases before this one claims. */
@@ -48,6 +52,8 @@ export class ClaimLoop {
   #mustRest = false;
   #endSleep: (() => void) | undefined;
   #wallAhead: number;
+  /** Of the room, what the next claim asks for. */
+  #part = 1;
 
   constructor(parts: ClaimLoopParts) {
     this.#parts = parts;
@@ -109,8 +115,9 @@ export class ClaimLoop {
       else onClaimed(deliveries, lease);
     };
     try {
-      const claiming = store.claim({ lease, now: clock.now(), ...free });
+      const claiming = store.claim({ lease, now: clock.now(), ...this.#partOf(free) });
       const claimed = await within(clock, claimTimeoutMs, claiming, late => void take(late));
+      this.#part = Math.min(1, 2 * this.#part);
       await take(claimed);
       if (claimed.length > 0) {
         this.#retries.succeeded();
@@ -122,8 +129,14 @@ export class ClaimLoop {
       return Math.min(pollMs, Math.max(contendedDelayMs, dueAt - clock.now()));
     } catch (error) {
       this.#mustRest = true;
+      this.#part = Math.max(leastPart, this.#part / 2);
       return this.#retries.failed(error);
     }
+  }
+
+  #partOf(room: ClaimRoom): ClaimRoom {
+    const partOf = (whole: number): number => Math.max(1, Math.floor(this.#part * whole));
+    return { ...room, limit: partOf(room.limit), maxBodyLength: partOf(room.maxBodyLength) };
   }
 
   async #giveBack(deliveries: readonly Delivery[], { owner }: Lease): Promise<void> {

@@ -28,8 +28,23 @@ export interface ClaimRequest {
   readonly limit: number;
   /** At most this many of one endpoint, so that a backlog of one does not fill the answer. */
   readonly limitPerEndpoint: number;
+  /**
+   * Length of bodies: the body that reaches it is the last. More than 0; in bytes or UTF-16 units, as the store counts.
+   * Default: no bound.
+   */
+  readonly maxBodyLength?: number;
+  /** The same of one endpoint. */
+  readonly maxBodyLengthPerEndpoint?: number;
   /** Endpoints that are paused, or whose lanes are full. */
   readonly except: readonly EndpointKey[];
+}
+
+/** What may be claimed of named deliveries. */
+export interface NamedClaim {
+  /** What is due and whose lease has expired is judged by it. */
+  readonly now: number;
+  /** Length of bodies: the body that reaches it is the last, in the order of the ids. Default: no bound. */
+  readonly maxBodyLength?: number;
 }
 
 /** The end of one attempt: written in one statement for many deliveries, only where the lease is still held. */
@@ -119,13 +134,14 @@ export interface DeliveryStore {
    */
   insert(deliveries: readonly NewDelivery[], lease: Lease | undefined): Promise<void>;
   /**
-   * Takes due deliveries whose lease is free or expired: fresh ones (attemptCount 0) before retries and replays, then
-   * by nextAttemptAt, then by id. No delivery is given to two callers while its lease holds. May answer fewer than
-   * there are while others claim at the same time.
+   * Takes due deliveries whose lease is free or expired: of each endpoint fresh ones (attemptCount 0) before retries and
+   * replays, but where there are both an eighth of its places, at least one of two or more, is for the latter; then by
+   * nextAttemptAt, then by id. Answers the fresh ones first. No delivery is given to two callers while its lease holds.
+   * May answer fewer than there are while others claim at the same time.
    */
   claim(request: ClaimRequest): Promise<readonly Delivery[]>;
   /** Claims these ids, as far as they are due and free: for a queue that carries ids. In no order. */
-  claimByIds(ids: readonly string[], lease: Lease, now: number): Promise<readonly Delivery[]>;
+  claimByIds(ids: readonly string[], lease: Lease, claim: NamedClaim): Promise<readonly Delivery[]>;
   /** Prolongs leases; answers the ids that the owner still holds. */
   renew(owner: string, ids: readonly string[], expiresAt: number): Promise<readonly string[]>;
   /** Gives leases back without an attempt; the deliveries are due at `nextAttemptAt`. */

@@ -21,13 +21,22 @@ export interface DispatcherOptions {
    * taken for the receiver's slowness. Default 128, as `maxConnectionsPerOrigin`.
    */
   readonly maxConcurrency: number;
-  /** Deliveries of one endpoint in memory; four for each place in its concurrency where that is more. Default 256. */
+  /**
+   * Deliveries of one endpoint in memory; four for each place in its concurrency where that is more. Half of them for what
+   * is handed over by saves or named by a queue, half for what claims find. Default 512.
+   */
   readonly maxRowsPerEndpoint: number;
-  /** UTF-16 units of bodies of one endpoint in memory. Default 8 Mi. */
+  /**
+   * UTF-16 units of bodies of one endpoint in memory, in the same halves; the body that reaches a bound still comes.
+   * Default 16 Mi.
+   */
   readonly maxBodyLengthPerEndpoint: number;
-  /** Deliveries in memory; beyond it an endpoint gets one at a time. Default 50000. */
+  /**
+   * Deliveries in memory. When it is nearly reached, each endpoint that has some may have its fair share; what others
+   * hold beyond that goes back. Default 50000.
+   */
   readonly maxRows: number;
-  /** UTF-16 units of bodies in memory; beyond it an endpoint gets one at a time. Default 128 Mi. */
+  /** UTF-16 units of bodies in memory, shared in the same way. Default 128 Mi. */
   readonly maxBodyLength: number;
   /** Deliveries in one claim. 1..1000, default 500. */
   readonly claimRows: number;
@@ -45,8 +54,8 @@ export const dispatcherDefaults: DispatcherOptions = {
   leaseMs: 60_000,
   leaseMarginMs: 10_000,
   maxConcurrency: 128,
-  maxRowsPerEndpoint: 256,
-  maxBodyLengthPerEndpoint: 8 * 1024 * 1024,
+  maxRowsPerEndpoint: 512,
+  maxBodyLengthPerEndpoint: 16 * 1024 * 1024,
   maxRows: 50_000,
   maxBodyLength: 128 * 1024 * 1024,
   claimRows: 500,

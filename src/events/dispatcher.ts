@@ -15,7 +15,7 @@ import type { AttemptObserver, DeliveryRef, Dispatcher } from './dispatching';
 import { dispatcherDefaults, type DispatcherOptions } from './dispatcher-options';
 import type { Endpoint, Endpoints } from './endpoint';
 import { EndpointLane } from './endpoint-lane';
-import { asFresh, type HeldDelivery } from './held-delivery';
+import { asFresh, type HeldDelivery, type HeldOrigin } from './held-delivery';
 import { HeldDeliveries } from './held-deliveries';
 import { canBePaused } from './hook-endpoints';
 import { LeaseKeeper } from './lease-keeper';
@@ -109,8 +109,11 @@ export class InProcessDispatcher implements Dispatcher {
       logger,
       pollMs: this.#options.pollMs,
       createLease: () => ({ owner: this.#createOwner(), expiresAt: clock.now() + this.#leaseMs }),
-      room: () => this.#memory.roomForClaim(parts.endpoints.paused()),
-      onClaimed: (deliveries, lease) => this.#takeClaimed(deliveries, lease),
+      room: () => {
+        this.#relieve();
+        return this.#memory.roomForClaim(parts.endpoints.paused());
+      },
+      onClaimed: (deliveries, lease) => this.#takeClaimed(deliveries, lease, 'found'),
       onClockStep: () => this.#keeper.renew(true),
     });
   }
@@ -141,7 +144,7 @@ export class InProcessDispatcher implements Dispatcher {
     const endpoint = this.#parts.endpoints.find(key);
     if (endpoint === undefined || endpoint.isPaused) return false;
     const lane = this.#memory.findLane(key);
-    if (lane === undefined) return !this.#memory.isCrowded;
+    if (lane === undefined) return !this.#memory.isOverfull;
     if (lane.isSuspended || lane.isBreakerOpen || lane.holdUntil > this.#parts.clock.monotonicMs())
       return false;
     const hasRoom = this.#memory.hasRoom(lane);
@@ -154,7 +157,7 @@ export class InProcessDispatcher implements Dispatcher {
     for (const delivery of deliveries) {
       // A claim of this node was faster: its lease is the later one.
       if (this.#memory.has(delivery.id)) continue;
-      const held = this.#memory.hold(asFresh(delivery), lease);
+      const held = this.#memory.hold(asFresh(delivery), lease, 'handed');
       if (held === undefined) continue;
       const lane = this.#memory.laneOf(delivery.endpoint);
       if (this.#state !== 'started' || this.#memory.isOverfullLane(lane)) over.push(held);
@@ -181,23 +184,21 @@ export class InProcessDispatcher implements Dispatcher {
   async acceptIds(refs: readonly DeliveryRef[]): Promise<void> {
     if (this.#state !== 'started') return;
     const { store, clock, endpoints } = this.#parts;
-    const wanted = refs.filter(ref => {
-      const { id, endpoint } = ref;
-      if (this.#memory.has(id) || endpoints.find(endpoint)?.isPaused === true) return false;
-      const hasRoom = this.#memory.wantsId(ref);
-      const lane = this.#memory.findLane(endpoint);
-      // Claimed when there is room again, and not at the next poll.
-      if (!hasRoom && lane) lane.mayHaveMore = true;
-      return hasRoom;
-    });
+    const wanted = this.#memory.chooseNamed(
+      refs.filter(({ id, endpoint }) => !this.#memory.has(id) && endpoints.find(endpoint)?.isPaused !== true),
+    );
     if (wanted.length === 0) return;
+    const maxBodyLength = this.#memory.claimBodyLength;
     const lease = { owner: this.#createOwner(), expiresAt: clock.now() + this.#leaseMs };
     const claimed = await store.claimByIds(
       wanted.map(({ id }) => id),
       lease,
-      clock.now(),
+      { now: clock.now(), maxBodyLength },
     );
-    this.#takeClaimed(claimed, lease);
+    this.#takeClaimed(claimed, lease, 'handed');
+    // It may have left some for their length, which a store may count in bytes: three at most for a unit.
+    const bodyLength = claimed.reduce((sum, { body }) => sum + body.length, 0);
+    if (claimed.length < wanted.length && 3 * bodyLength >= maxBodyLength) this.wake();
   }
 
   withdraw(className: string, objectId: string): void {
@@ -251,18 +252,18 @@ export class InProcessDispatcher implements Dispatcher {
     return this.#state === 'stopped';
   }
 
-  #takeClaimed(deliveries: readonly Delivery[], lease: Lease): void {
-    this.#memory.learnFromClaim(deliveries);
-    const late: HeldDelivery[] = [];
+  #takeClaimed(deliveries: readonly Delivery[], lease: Lease, origin: HeldOrigin): void {
+    const over: HeldDelivery[] = [];
     for (const delivery of deliveries) {
-      const held = this.#memory.hold(delivery, lease);
+      const held = this.#memory.hold(delivery, lease, origin);
       if (held === undefined) continue;
       const lane = this.#memory.laneOf(delivery.endpoint);
       lane.mayHaveMore = true;
-      if (this.#state === 'started') this.#enqueue(lane, held);
-      else late.push(held);
+      const isOver = origin === 'handed' && this.#memory.isOverfullLane(lane);
+      if (this.#state !== 'started' || isOver) over.push(held);
+      else this.#enqueue(lane, held);
     }
-    if (late.length > 0) this.#giveUp(late, this.#parts.clock.now());
+    if (over.length > 0) this.#giveUp(over, this.#parts.clock.now());
     this.#pump();
   }
 
@@ -439,6 +440,11 @@ export class InProcessDispatcher implements Dispatcher {
         });
       },
     });
+  }
+
+  /** When memory is full, what the fullest lanes have waiting goes back, and the others keep theirs. */
+  #relieve(): void {
+    for (const { lane, keep } of this.#memory.excess()) this.#shed(lane, this.#parts.clock.now(), keep);
   }
 
   /** Gives back what waits in a lane. */

@@ -36,8 +36,8 @@ export class EndpointLane {
   readonly key: EndpointKey;
   /** In memory: waiting, being attempted, or not recorded yet. */
   readonly held: HeldCount = { rows: 0, bodyLength: 0 };
-  /** Of those, what was written before the endpoint was resumed. It leaves room for what is new. */
-  readonly heldBacklog: HeldCount = { rows: 0, bodyLength: 0 };
+  /** Of those, what claims have found, and what was written before the endpoint was resumed. */
+  readonly heldFound: HeldCount = { rows: 0, bodyLength: 0 };
   inFlight = 0;
   /** Attempts that may be under way at once; 0 while the endpoint is not known. */
   concurrency = 0;
@@ -123,12 +123,13 @@ export class EndpointLane {
   /** Counts one that is in memory from now on. */
   enter(held: HeldDelivery): void {
     count(this.held, held, 1);
+    if (held.origin === 'found') count(this.heldFound, held, 1);
   }
 
   /** Counts one that is no longer in memory. */
   leave(held: HeldDelivery): void {
     count(this.held, held, -1);
-    if (held.isBacklog) count(this.heldBacklog, held, -1);
+    if (held.origin === 'found' || held.isBacklog) count(this.heldFound, held, -1);
   }
 
   push(held: HeldDelivery): void {
@@ -243,7 +244,9 @@ export class EndpointLane {
   #queueOf(held: HeldDelivery): Fifo<HeldDelivery> {
     const { delivery } = held;
     const isBacklog = this.#waitedForResume(delivery);
-    if (isBacklog !== held.isBacklog) count(this.heldBacklog, held, isBacklog ? 1 : -1);
+    if (isBacklog !== held.isBacklog && held.origin !== 'found') {
+      count(this.heldFound, held, isBacklog ? 1 : -1);
+    }
     held.isBacklog = isBacklog;
     if (isBacklog) return this.#backlog;
     return delivery.attemptCount > 0 ? this.#retries : this.#fresh;

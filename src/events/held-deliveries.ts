@@ -9,7 +9,7 @@ import type { Lease } from './delivery-store';
 import type { DispatcherOptions } from './dispatcher-options';
 import type { DeliveryRef } from './dispatching';
 import type { EndpointLane, HeldCount } from './endpoint-lane';
-import type { HeldDelivery } from './held-delivery';
+import type { HeldDelivery, HeldOrigin } from './held-delivery';
 
 export interface HeldDeliveriesParts {
   readonly options: DispatcherOptions;
@@ -23,9 +23,18 @@ export interface HeldDeliveriesParts {
   readonly onRoom: () => void;
 }
 
-/** UTF-16 units of bodies that a claim should bring at most; the mean of the last ones says how many rows that is. */
-const claimBodyLength = 32 * 1024 * 1024;
-const fewestClaimRows = 16;
+/** From this part of the bound on all, a lane may have its fair share only. */
+const tightPart = 3 / 4;
+/** Part of the bound on all that one claim brings at most: it does not lead from below `tightPart` beyond the bound. */
+const claimPartOfAll = 1 / 8;
+/** Part of a lane's room for what is handed over or named. */
+const handedPart = 1 / 2;
+/** Part of it that one claim brings at most, when no more than as much is left of earlier ones. */
+const claimPart = 1 / 4;
+/** Each half of a lane's room may be passed by one body. */
+const lastOnes = 2;
+/** From so many times the bound on all nothing more comes. */
+const overfullFactor = 2;
 /** Lanes before idle ones are dropped. */
 const lanesBeforeSweep = 1024;
 
@@ -35,7 +44,8 @@ export class HeldDeliveries {
   readonly #held = new Map<string, HeldDelivery>();
   readonly #lanes = new Map<EndpointKey, EndpointLane>();
   #bodyLength = 0;
-  #meanBodyLength = 0;
+  /** Lanes that hold something. */
+  #occupied = 0;
 
   constructor(parts: HeldDeliveriesParts) {
     this.#parts = parts;
@@ -68,51 +78,119 @@ export class HeldDeliveries {
     return lane;
   }
 
-  /** The bound on all is reached: each endpoint may have one delivery, so that none is shut out by others. */
-  get isCrowded(): boolean {
-    return this.#held.size >= this.#options.maxRows || this.#bodyLength >= this.#options.maxBodyLength;
-  }
-
   /** Nothing more may come. */
   get isOverfull(): boolean {
-    return (
-      this.#held.size >= 2 * this.#options.maxRows || this.#bodyLength >= 2 * this.#options.maxBodyLength
-    );
+    return this.#reaches(overfullFactor);
   }
 
-  /** Room of a lane for what is handed over, which is new. Its half is for claims. */
+  #reaches(part: number): boolean {
+    const { maxRows, maxBodyLength } = this.#options;
+    return this.#held.size >= part * maxRows || this.#bodyLength >= part * maxBodyLength;
+  }
+
+  /**
+   * What a lane may hold. Half of it is for what is handed over or named, half for what claims find: so new ones without
+   * end keep neither retries nor what had no room from being found, and no backlog keeps new ones waiting.
+   */
+  #roomOf({ concurrency }: EndpointLane): HeldCount {
+    // Enough to keep the concurrency busy while more are claimed and ended ones recorded.
+    return this.#atMostFairShare(Math.max(this.#options.maxRowsPerEndpoint, 4 * concurrency));
+  }
+
+  #atMostFairShare(rows: number): HeldCount {
+    const bodyLength = this.#options.maxBodyLengthPerEndpoint;
+    if (!this.#reaches(tightPart)) return { rows, bodyLength };
+    const share = this.#fairShare();
+    return { rows: Math.min(rows, share.rows), bodyLength: Math.min(bodyLength, share.bodyLength) };
+  }
+
+  #fairShare(): HeldCount {
+    const lanes = Math.max(1, this.#occupied);
+    return {
+      rows: Math.max(1, Math.floor(this.#options.maxRows / lanes)),
+      bodyLength: Math.max(1, Math.floor(this.#options.maxBodyLength / lanes)),
+    };
+  }
+
+  /**
+   * When the bound on all is reached: the lanes that hold more than their fair share, and how many of their waiting ones
+   * they may keep. That is half of the share, which leaves the half for claims free: else what goes back would come again
+   * and go again.
+   */
+  excess(): readonly { readonly lane: EndpointLane; readonly keep: number }[] {
+    if (!this.#reaches(1)) return [];
+    const share = this.#fairShare();
+    return [...this.#lanes.values()].flatMap(lane => {
+      const { rows, bodyLength } = lane.held;
+      const counted = rows - lastOnes;
+      if (lane.waiting === 0 || counted <= 0) return [];
+      const part = Math.min(share.rows / counted, share.bodyLength / (bodyLength * (counted / rows)));
+      if (part >= 1) return [];
+      const kept = Math.floor((rows * part) / 2);
+      return [{ lane, keep: Math.max(0, lane.waiting - (rows - kept)) }];
+    });
+  }
+
+  /** Room of a lane for what is handed over. */
   hasRoom(lane: EndpointLane): boolean {
-    const { rows, bodyLength } = newlyHeld(lane);
-    return rows < this.#capacityOf(lane) && bodyLength < this.#options.maxBodyLengthPerEndpoint;
+    return !this.isOverfull && isWithin(newlyHeld(lane), this.#roomOf(lane), handedPart);
   }
 
   /** Many may have asked for the same room before the first of them came. */
   isOverfullLane(lane: EndpointLane): boolean {
-    return newlyHeld(lane).rows > 2 * this.#capacityOf(lane) || this.isOverfull;
+    const { rows, bodyLength } = newlyHeld(lane);
+    const room = this.#roomOf(lane);
+    return rows > 1 && (rows > room.rows || bodyLength > room.bodyLength || this.isOverfull);
   }
 
-  /** True when a claim may bring deliveries of this endpoint: it takes the oldest first, so the backlog counts. */
+  /** True when a claim may bring deliveries of this endpoint, whatever was handed over. */
   #wantsRows(lane: EndpointLane): boolean {
-    return lane.wantsRows(this.#parts.clock.monotonicMs(), this.#isHalfEmpty(lane, lane.held));
+    return lane.wantsRows(this.#parts.clock.monotonicMs(), this.#hasClaimRoom(lane));
   }
 
-  /** True when this one may be claimed: new ones need not wait until a backlog leaves room. */
-  wantsId({ id, endpoint }: DeliveryRef): boolean {
-    const lane = this.#lanes.get(endpoint);
-    if (lane === undefined) return true;
-    const isOld = lane.isBeforeResume(timeOfId(id) ?? 0);
-    const hasRoom = this.#isHalfEmpty(lane, isOld ? lane.held : newlyHeld(lane));
-    return lane.wantsRows(this.#parts.clock.monotonicMs(), hasRoom);
-  }
-
-  #isHalfEmpty(lane: EndpointLane, { rows, bodyLength }: HeldCount): boolean {
+  /** Half of the half for claims is claimed at once, when the other half of it is all that is left. */
+  #hasClaimRoom(lane: EndpointLane): boolean {
+    const room = this.#roomOf(lane);
     return (
-      rows <= Math.floor(this.#capacityOf(lane) / 2) &&
-      bodyLength <= this.#options.maxBodyLengthPerEndpoint / 2
+      lane.heldFound.rows <= Math.floor(room.rows * claimPart) &&
+      lane.heldFound.bodyLength <= room.bodyLength * claimPart
     );
   }
 
-  /** Half of a lane is claimed at once, when the other half is all that is left. */
+  /** Those that may be claimed of what is named. New ones need not wait until a backlog leaves room. */
+  chooseNamed(refs: readonly DeliveryRef[]): readonly DeliveryRef[] {
+    const now = this.#parts.clock.monotonicMs();
+    const counts = new Map<string, number>();
+    let left = this.isOverfull ? 0 : overfullFactor * this.#options.maxRows - this.#held.size;
+    const refused = new Set<EndpointLane>();
+    const chosen = refs.filter(({ id, endpoint }) => {
+      const lane = this.laneOf(endpoint);
+      const isOld = lane.isBeforeResume(timeOfId(id) ?? 0);
+      const name = `${isOld ? 'old' : 'new'} ${endpoint}`;
+      const count = counts.get(name) ?? 0;
+      const { rows, bodyLength } = isOld ? lane.heldFound : newlyHeld(lane);
+      const hasRoom =
+        left > 0 && isWithin({ rows: rows + count, bodyLength }, this.#roomOf(lane), handedPart);
+      // Of a breaker that is open, one probe.
+      if (lane.wantsRows(now, hasRoom) && hasRoom && !(lane.isBreakerOpen && count > 0)) {
+        counts.set(name, count + 1);
+        left -= 1;
+        return true;
+      }
+      // Claimed when there is room, and not at the next poll.
+      lane.mayHaveMore = true;
+      refused.add(lane);
+      return false;
+    });
+    if ([...refused].some(lane => this.#wantsRows(lane))) this.#parts.onRoom();
+    return chosen;
+  }
+
+  /** UTF-16 units of bodies that one claim may bring; the body that reaches it still comes. */
+  get claimBodyLength(): number {
+    return Math.max(1, Math.floor(claimPartOfAll * this.#options.maxBodyLength));
+  }
+
   roomForClaim(paused: readonly EndpointKey[]): ClaimRoom | undefined {
     if (this.isOverfull) return undefined;
     const except = new Set(paused);
@@ -120,23 +198,21 @@ export class HeldDeliveries {
       lane.mayHaveMore = !this.#wantsRows(lane);
       if (lane.mayHaveMore) except.add(lane.key);
     }
-    const rows = Math.floor(claimBodyLength / Math.max(1, this.#meanBodyLength));
+    const room = this.#atMostFairShare(this.#options.maxRowsPerEndpoint);
     return {
-      limit: Math.min(this.#options.claimRows, Math.max(fewestClaimRows, rows)),
-      limitPerEndpoint: this.isCrowded ? 1 : Math.max(1, Math.floor(this.#options.maxRowsPerEndpoint / 2)),
+      limit: Math.min(
+        this.#options.claimRows,
+        Math.max(1, Math.floor(claimPartOfAll * this.#options.maxRows)),
+      ),
+      limitPerEndpoint: Math.max(1, Math.floor(room.rows * claimPart)),
+      maxBodyLength: this.claimBodyLength,
+      maxBodyLengthPerEndpoint: Math.max(1, Math.floor(room.bodyLength * claimPart)),
       except: [...except],
     };
   }
 
-  /** Learns how large bodies are, for the next claim. */
-  learnFromClaim(deliveries: readonly Delivery[]): void {
-    if (deliveries.length === 0) return;
-    const length = deliveries.reduce((sum, { body }) => sum + body.length, 0);
-    this.#meanBodyLength = Math.max(length / deliveries.length, this.#meanBodyLength * 0.9);
-  }
-
   /** Undefined when it is in memory already: its lease had expired, and this node has taken it from itself. */
-  hold(delivery: Delivery, { owner, expiresAt }: Lease): HeldDelivery | undefined {
+  hold(delivery: Delivery, { owner, expiresAt }: Lease, origin: HeldOrigin): HeldDelivery | undefined {
     const { clock, recorder, leaseMs } = this.#parts;
     const leaseEndsAt = clock.monotonicMs() + Math.min(leaseMs(), expiresAt - clock.now());
     const known = this.#held.get(delivery.id);
@@ -158,11 +234,14 @@ export class HeldDeliveries {
       owner,
       leaseEndsAt,
       stage: 'waiting',
+      origin,
       isBacklog: false,
       isWithdrawn: false,
     };
     this.#held.set(held.id, held);
-    this.laneOf(held.endpoint).enter(held);
+    const lane = this.laneOf(held.endpoint);
+    if (lane.held.rows === 0) this.#occupied += 1;
+    lane.enter(held);
     this.#bodyLength += held.bodyLength;
     return held;
   }
@@ -171,17 +250,14 @@ export class HeldDeliveries {
   forget(held: HeldDelivery): void {
     if (held.stage === 'gone') return;
     held.stage = 'gone';
+    const lane = this.#lanes.get(held.endpoint);
+    const hadRoom = lane === undefined || this.#hasClaimRoom(lane);
     this.#held.delete(held.id);
     this.#bodyLength -= held.bodyLength;
-    const lane = this.#lanes.get(held.endpoint);
     if (lane === undefined) return;
     lane.leave(held);
-    if (lane.mayHaveMore && lane.held.rows === Math.floor(this.#capacityOf(lane) / 2)) this.#parts.onRoom();
-  }
-
-  /** Deliveries that a lane may have: enough to keep its concurrency busy while more are claimed and ended ones recorded. */
-  #capacityOf(lane: EndpointLane): number {
-    return this.isCrowded ? 1 : Math.max(this.#options.maxRowsPerEndpoint, 4 * lane.concurrency);
+    if (lane.held.rows === 0) this.#occupied -= 1;
+    if (lane.mayHaveMore && !hadRoom && this.#hasClaimRoom(lane)) this.#parts.onRoom();
   }
 
   /** Drops what is about this object and waits, and lets no attempt begin of what is about to wait again. */
@@ -204,10 +280,15 @@ export class HeldDeliveries {
   }
 }
 
-/** Without what a pause left behind. */
-function newlyHeld({ held, heldBacklog }: EndpointLane): HeldCount {
+/** What was handed over or named, without what a pause left behind. */
+function newlyHeld({ held, heldFound }: EndpointLane): HeldCount {
   return {
-    rows: held.rows - heldBacklog.rows,
-    bodyLength: held.bodyLength - heldBacklog.bodyLength,
+    rows: held.rows - heldFound.rows,
+    bodyLength: held.bodyLength - heldFound.bodyLength,
   };
+}
+
+/** True when one more may come: one may always. */
+function isWithin({ rows, bodyLength }: HeldCount, room: HeldCount, part: number): boolean {
+  return rows < Math.max(1, Math.floor(room.rows * part)) && bodyLength < room.bodyLength * part;
 }

@@ -7,6 +7,10 @@ export type HeldStage =
   | 'recording' // attempted, and the store does not know yet
   | 'gone'; // no longer this node's
 
+export type HeldOrigin =
+  | 'handed' // by who inserted it, or by a queue that named it
+  | 'found'; // by a claim of what is due
+
 export interface HeldDelivery {
   readonly id: string;
   readonly endpoint: EndpointKey;
@@ -19,6 +23,7 @@ export interface HeldDelivery {
   /** When that lease ends, on the monotonic clock. */
   leaseEndsAt: number;
   stage: HeldStage;
+  readonly origin: HeldOrigin;
   /** It was written before its endpoint was resumed, and goes out at a bounded rate. */
   isBacklog: boolean;
   /** What it says was removed meanwhile: no further attempt begins. */

@@ -6,6 +6,7 @@ import {
   type DeliverySummary,
   type NewDelivery,
 } from './delivery';
+import { chooseForClaim, ClaimTally, type ClaimCandidate } from './claim-choice';
 import { cutPage, parseCursor } from './delivery-cursor';
 import type {
   ClaimRequest,
@@ -15,6 +16,7 @@ import type {
   FinishedAttempt,
   FinishedPlace,
   Lease,
+  NamedClaim,
   Page,
   ReplaySchedule,
   StatsBucket,
@@ -81,27 +83,28 @@ export class MemoryDeliveryStore implements DeliveryStore {
     const except = new Set(request.except);
     const due = [...this.#pending]
       .filter(row => isClaimable(row, request.now) && !except.has(row.delivery.endpoint))
-      .sort(compareForClaim);
-    const perEndpoint = new Map<string, number>();
-    const claimed: Delivery[] = [];
-    for (const row of due) {
-      if (claimed.length >= request.limit) break;
-      const taken = perEndpoint.get(row.delivery.endpoint) ?? 0;
-      if (taken >= request.limitPerEndpoint) continue;
-      perEndpoint.set(row.delivery.endpoint, taken + 1);
+      .map(toCandidate);
+    return chooseForClaim(due, new ClaimTally(request)).chosen.map(({ row }) => {
       row.lease = request.lease;
+      return row.delivery;
+    });
+  }
+
+  async claimByIds(
+    ids: readonly string[],
+    lease: Lease,
+    { now, maxBodyLength = Infinity }: NamedClaim,
+  ): Promise<readonly Delivery[]> {
+    const claimed: Delivery[] = [];
+    let bodyLength = 0;
+    for (const row of this.#find(ids)) {
+      if (bodyLength >= maxBodyLength) break;
+      if (!isClaimable(row, now)) continue;
+      row.lease = lease;
+      bodyLength += row.delivery.body.length;
       claimed.push(row.delivery);
     }
     return claimed;
-  }
-
-  async claimByIds(ids: readonly string[], lease: Lease, now: number): Promise<readonly Delivery[]> {
-    return this.#find(ids)
-      .filter(row => isClaimable(row, now))
-      .map(row => {
-        row.lease = lease;
-        return row.delivery;
-      });
   }
 
   async renew(owner: string, ids: readonly string[], expiresAt: number): Promise<readonly string[]> {
@@ -311,13 +314,9 @@ function comparePlaces(a: FinishedPlace, b: FinishedPlace): number {
   return a.finishedAt - b.finishedAt || compareIds(a, b);
 }
 
-function compareForClaim(a: Row, b: Row): number {
-  const round = Math.min(a.delivery.attemptCount, 1) - Math.min(b.delivery.attemptCount, 1);
-  return round || compareDue(a.delivery, b.delivery);
-}
-
-function compareDue(a: Delivery, b: Delivery): number {
-  return (a.nextAttemptAt ?? 0) - (b.nextAttemptAt ?? 0) || compareIds(a, b);
+function toCandidate(row: Row): ClaimCandidate & { readonly row: Row } {
+  const { id, endpoint, attemptCount, nextAttemptAt = 0, body } = row.delivery;
+  return { id, endpoint, isRetry: attemptCount > 0, at: nextAttemptAt, bodyLength: body.length, row };
 }
 
 /** Negative when `a` is older. */

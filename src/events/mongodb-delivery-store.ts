@@ -11,6 +11,7 @@ import {
 import type { Clock } from '../shared/clock';
 import type { Logger } from '../shared/logger';
 import type { Delivery, DeliveryState, NewDelivery } from './delivery';
+import { ClaimTally } from './claim-choice';
 import { cutPage, parseCursor } from './delivery-cursor';
 import type {
   ClaimRequest,
@@ -20,6 +21,7 @@ import type {
   FinishedAttempt,
   FinishedPlace,
   Lease,
+  NamedClaim,
   Page,
   ReplaySchedule,
   StatsBucket,
@@ -154,15 +156,13 @@ export class MongodbDeliveryStore implements DeliveryStore {
   }
 
   async claim(request: ClaimRequest): Promise<readonly Delivery[]> {
-    const { lease, now, limit, limitPerEndpoint, except } = request;
-    const claimed: Delivery[] = [];
-    const taken = new Map<string, number>();
-    for (let pass = 1; pass <= maxPasses; pass++) {
+    const { lease, now, except } = request;
+    const tally = new ClaimTally(request);
+    for (let pass = 1; pass <= maxPasses && !tally.isFull; pass++) {
       const candidates = await findCandidates(this.#deliveries, {
         lanes: await readLanes(this.#deliveries, except),
         now,
-        limit: limit - claimed.length,
-        limitOf: endpoint => limitPerEndpoint - (taken.get(endpoint) ?? 0),
+        tally,
       });
       const won = await this.#lease(
         candidates.map(({ id }) => id),
@@ -171,16 +171,20 @@ export class MongodbDeliveryStore implements DeliveryStore {
       );
       const places = new Map(candidates.map(({ id }, place) => [id, place]));
       const placeOf = ({ id }: Delivery): number => places.get(id) ?? 0;
-      claimed.push(...won.toSorted((a, b) => placeOf(a) - placeOf(b)));
-      if (won.length === candidates.length || claimed.length >= limit) break;
-      // Others were faster with some of the candidates: further back there may be more.
-      for (const { endpoint } of won) taken.set(endpoint, (taken.get(endpoint) ?? 0) + 1);
+      tally.add(won.toSorted((a, b) => placeOf(a) - placeOf(b)));
+      // Otherwise others were faster with some of the candidates: further back there may be more.
+      if (won.length === candidates.length) break;
     }
-    return claimed;
+    return tally.claimed;
   }
 
-  claimByIds(ids: readonly string[], lease: Lease, now: number): Promise<readonly Delivery[]> {
-    return this.#lease(ids, lease, now);
+  async claimByIds(
+    ids: readonly string[],
+    lease: Lease,
+    { now, maxBodyLength }: NamedClaim,
+  ): Promise<readonly Delivery[]> {
+    const bounded = maxBodyLength === undefined ? ids : await this.#cutByLength(ids, maxBodyLength);
+    return this.#lease(bounded, lease, now);
   }
 
   async renew(owner: string, ids: readonly string[], expiresAt: number): Promise<readonly string[]> {
@@ -365,6 +369,21 @@ export class MongodbDeliveryStore implements DeliveryStore {
       .project<Omit<DeliveryDocument, 'attempts'>>({ attempts: 0 })
       .toArray();
     return documents.map(toDelivery);
+  }
+
+  /** Those that come before the body that reaches the bound, and that one. */
+  async #cutByLength(ids: readonly string[], maxBodyLength: number): Promise<readonly string[]> {
+    const documents = await this.#deliveries
+      .find({ _id: { $in: [...ids] } })
+      .project<Pick<DeliveryDocument, '_id' | 'bodyLength'>>({ bodyLength: 1 })
+      .toArray();
+    const lengths = new Map(documents.map(({ _id, bodyLength }) => [_id, bodyLength]));
+    let before = 0;
+    return ids.filter(id => {
+      if (before >= maxBodyLength) return false;
+      before += lengths.get(id) ?? 0;
+      return true;
+    });
   }
 
   /** The lane of a retry is named by its endpoint, which never changes. */

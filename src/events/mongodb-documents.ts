@@ -48,6 +48,8 @@ export interface DeliveryDocument {
   readonly className?: string;
   readonly objectId?: string;
   readonly body: string;
+  /** In UTF-16 units, of the body that was inserted: a claim adds them up before it reads any body. */
+  readonly bodyLength: number;
   readonly createdAt: number;
   readonly isTest: boolean;
   readonly depth: number;
@@ -78,6 +80,7 @@ export function toDocument(delivery: NewDelivery, lease: Lease | undefined, call
   return {
     _id: id,
     ...rest,
+    bodyLength: delivery.body.length,
     ...(className !== undefined && { className }),
     ...(objectId !== undefined && { objectId }),
     ...(traceparent !== undefined && { traceparent }),

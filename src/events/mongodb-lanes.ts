@@ -1,6 +1,7 @@
 // Finds due deliveries on MongoDB without reading a backlog: one look at the front of every lane, then the first few of
 // those lanes that can be next.
 import type { Collection } from 'mongodb';
+import { chooseForClaim, compareRanked, type ClaimCandidate, type ClaimTally } from './claim-choice';
 import { endpointOf, type DeliveryDocument, type LaneKey } from './mongodb-documents';
 
 export interface Lane {
@@ -13,14 +14,10 @@ export interface Lane {
   readonly until: number;
 }
 
-export interface Candidate {
-  readonly id: string;
-  readonly lane: Lane;
-  readonly at: number;
-}
-
-/** Lanes that are read at once; each is one small query by the index. */
+/** Lanes that are looked at at once; each is one small query by the index. */
 const lanesAtOnce = 32;
+/** Endpoints that are read at once, of which each has two lanes at most. */
+const endpointsAtOnce = 16;
 
 /**
  * The front of every lane. MongoDB answers $sort + $group + $first by skipping from lane to lane in the index
@@ -47,51 +44,51 @@ export async function readLanes(
 }
 
 /**
- * Due and free deliveries, in order: fresh ones first, then by nextAttemptAt, then by id: the first `limit`, at most `limitOf` of an endpoint.
- * Lanes are read in the order of their fronts and no further than they can matter.
+ * What a claim takes. The lanes of an endpoint are read together, as they share its places; endpoints in the order of
+ * their fronts, and no further than they can matter.
  */
 export async function findCandidates(
   collection: Collection<DeliveryDocument>,
-  request: {
-    readonly lanes: readonly Lane[];
-    readonly now: number;
-    readonly limit: number;
-    readonly limitOf: (endpoint: string) => number;
-  },
-): Promise<readonly Candidate[]> {
-  const { now, limit, limitOf } = request;
-  const ahead = request.lanes
-    .filter(lane => lane.at <= now)
-    .sort((a, b) => compare({ lane: a, at: a.at }, { lane: b, at: b.at }));
-  const found: Candidate[] = [];
-  for (let start = 0; start < ahead.length; start += lanesAtOnce) {
+  {
+    lanes,
+    now,
+    tally,
+  }: { readonly lanes: readonly Lane[]; readonly now: number; readonly tally: ClaimTally },
+): Promise<readonly ClaimCandidate[]> {
+  const ahead = groupByEndpoint(lanes.filter(({ at }) => at <= now));
+  const found: ClaimCandidate[] = [];
+  for (let start = 0; start < ahead.length; start += endpointsAtOnce) {
     const front = ahead[start];
-    const chosen = choose(found, request);
-    const last = chosen[limit - 1];
-    // Everything in the lanes to come is behind the last that there is room for.
-    if (front === undefined || (last && compare(last, { lane: front, at: front.at }) < 0)) return chosen;
-    const lanes = ahead.slice(start, start + lanesAtOnce);
+    const { chosen, inOrder } = chooseForClaim(found, tally);
+    const last = inOrder[tally.limit - 1];
+    // Everything of the endpoints to come is behind the last that there is room for.
+    if (
+      front === undefined ||
+      (last && compareRanked(last, { row: { at: front.at, id: '' }, turn: 1 }) < 0)
+    ) {
+      return chosen;
+    }
+    const next = ahead.slice(start, start + endpointsAtOnce).flatMap(({ lanes }) => lanes);
     const rows = await Promise.all(
-      lanes.map(lane => readFront(collection, { lane, now, limit: Math.min(limit, limitOf(lane.endpoint)) })),
+      next.map(lane => readFront(collection, { lane, now, limit: tally.roomOf(lane.endpoint).rows })),
     );
     found.push(...rows.flat());
   }
-  return choose(found, request);
+  return chooseForClaim(found, tally).chosen;
 }
 
-interface OrderKeys {
-  readonly lane: Pick<Lane, 'isRetry'>;
-  readonly at: number;
-  readonly id?: string;
-}
-
-function compare(a: OrderKeys, b: OrderKeys): number {
-  const [idOfA, idOfB] = [a.id ?? '', b.id ?? ''];
-  return (
-    Number(a.lane.isRetry) - Number(b.lane.isRetry) ||
-    a.at - b.at ||
-    (idOfA < idOfB ? -1 : Number(idOfA > idOfB))
-  );
+/** Oldest fronts first. */
+function groupByEndpoint(
+  lanes: readonly Lane[],
+): readonly { readonly at: number; readonly lanes: readonly Lane[] }[] {
+  const groups = new Map<string, { at: number; lanes: Lane[] }>();
+  for (const lane of lanes) {
+    const group = groups.get(lane.endpoint) ?? { at: lane.at, lanes: [] };
+    group.at = Math.min(group.at, lane.at);
+    group.lanes.push(lane);
+    groups.set(lane.endpoint, group);
+  }
+  return [...groups.values()].sort((a, b) => a.at - b.at);
 }
 
 /** When the next of these lanes has a delivery that is free or whose lease will have ended. */
@@ -138,34 +135,16 @@ async function nextDueOf(collection: Collection<DeliveryDocument>, lane: Lane): 
 async function readFront(
   collection: Collection<DeliveryDocument>,
   { lane, now, limit }: { readonly lane: Lane; readonly now: number; readonly limit: number },
-): Promise<readonly Candidate[]> {
+): Promise<readonly ClaimCandidate[]> {
   if (limit <= 0) return [];
+  const { endpoint, isRetry } = lane;
   const rows = await collection
     .find({ 'queue.lane': lane.key, 'queue.at': { $lte: now }, 'queue.until': { $lte: now } })
     .sort({ 'queue.at': 1, _id: 1 })
     .limit(limit)
-    .project<Pick<DeliveryDocument, '_id' | 'queue'>>({ 'queue.at': 1 })
+    .project<Pick<DeliveryDocument, '_id' | 'queue' | 'bodyLength'>>({ 'queue.at': 1, bodyLength: 1 })
     .toArray();
-  return rows.flatMap(({ _id: id, queue }) => (queue === undefined ? [] : [{ id, lane, at: queue.at }]));
-}
-
-function choose(
-  found: readonly Candidate[],
-  {
-    limit,
-    limitOf,
-  }: {
-    readonly limit: number;
-    readonly limitOf: (endpoint: string) => number;
-  },
-): readonly Candidate[] {
-  const counts = new Map<string, number>();
-  return [...found]
-    .sort(compare)
-    .filter(({ lane: { endpoint } }) => {
-      const count = counts.get(endpoint) ?? 0;
-      counts.set(endpoint, count + 1);
-      return count < limitOf(endpoint);
-    })
-    .slice(0, limit);
+  return rows.flatMap(({ _id: id, queue, bodyLength }) =>
+    queue === undefined ? [] : [{ id, endpoint, isRetry, at: queue.at, bodyLength }],
+  );
 }

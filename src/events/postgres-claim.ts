@@ -4,8 +4,9 @@
 // `_webhook_delivery_pending`, and each one's first rows are read from there: the cost goes by the number of endpoints,
 // not of rows. Planned anew each time: a plan made while the table was empty would be kept when it is full.
 import type { Pool } from 'pg';
+import { ClaimTally, placesPerRetry } from './claim-choice';
 import type { Delivery } from './delivery';
-import type { ClaimRequest, Lease } from './delivery-store';
+import type { ClaimRequest, Lease, NamedClaim } from './delivery-store';
 import { bodyTable, deliveryTable } from './postgres-migrations';
 import { numberOf, optionalNumber, parseDelivery, summaryColumns, type Row } from './postgres-rows';
 
@@ -40,50 +41,100 @@ const leaseCandidates = `locked AS (
   LEFT JOIN (claimed d JOIN ${bodyTable} b ON b.delivery_id = d.id) ON true
   ORDER BY d.is_retry, d.next_attempt_at, d.id`;
 
-/** The first due rows of endpoint `e`, fresh ones or retries. $5: limit of one endpoint. */
+/** The first due rows of endpoint `e`, fresh ones or retries. */
 const firstDue = (round: string): string => `(
-        SELECT d.id, d.is_retry, d.next_attempt_at FROM ${deliveryTable} d
+        SELECT d.id, d.next_attempt_at FROM ${deliveryTable} d
         WHERE d.state = 'pending' AND d.endpoint = e.endpoint AND ${round} AND ${claimable}
-        ORDER BY d.next_attempt_at, d.id LIMIT $5 - coalesce(taken.count, 0)
+        ORDER BY d.next_attempt_at, d.id LIMIT room.places
       )`;
 
-const claimDue = `WITH RECURSIVE ${endpoints}, candidates AS (
-    SELECT due.id FROM endpoints e
-    LEFT JOIN unnest($7::text[], $8::bigint[]) AS taken(endpoint, count) ON taken.endpoint = e.endpoint
-    CROSS JOIN LATERAL (
-      SELECT rounds.* FROM (${firstDue('NOT d.is_retry')} UNION ALL ${firstDue('d.is_retry')}) rounds
-      ORDER BY rounds.is_retry, rounds.next_attempt_at, rounds.id LIMIT $5 - coalesce(taken.count, 0)
-    ) due
-    WHERE e.endpoint <> ALL ($6::text[])
-    ORDER BY due.is_retry, due.next_attempt_at, due.id
-    LIMIT $4
+/** As `rank` of claim-choice.ts: 0 for a retry that has a place of its own, 1 for a fresh one, 2 for another retry. */
+const turnOfRetry = `CASE WHEN room.places < 2 THEN 1
+        WHEN row_number() OVER (ORDER BY retries.next_attempt_at, retries.id)
+          <= greatest(1, room.places / ${placesPerRetry}) THEN 0
+        ELSE 2 END`;
+
+/**
+ * $4: limit; $5: limit of one endpoint; $6: endpoints to leave; $7 to $9: endpoints of which this claim has taken some,
+ * how many, and the length of their bodies; $10, $11: length of bodies, of all and of one endpoint.
+ *
+ * Lengths are read by a subquery of each row, and once: as a join, a plan could read all bodies that are kept.
+ */
+const claimDue = `WITH RECURSIVE ${endpoints}, due AS MATERIALIZED (
+    SELECT chosen.*, coalesce((
+      SELECT octet_length(b.body) FROM ${bodyTable} b WHERE b.delivery_id = chosen.id
+    ), 0) AS length
+    FROM (
+      SELECT e.endpoint, room.length AS room, next.id, next.next_attempt_at, next.turn = 2 AS is_late
+      FROM endpoints e
+      LEFT JOIN unnest($7::text[], $8::bigint[], $9::bigint[]) AS taken(endpoint, places, length)
+        ON taken.endpoint = e.endpoint
+      CROSS JOIN LATERAL (
+        SELECT least($4::bigint, $5::bigint - coalesce(taken.places, 0)) AS places,
+          $11::bigint - coalesce(taken.length, 0) AS length
+      ) room
+      CROSS JOIN LATERAL (
+        SELECT rounds.* FROM (
+          SELECT fresh.id, fresh.next_attempt_at, 1 AS turn FROM ${firstDue('NOT d.is_retry')} fresh
+          UNION ALL
+          SELECT retries.id, retries.next_attempt_at, ${turnOfRetry} FROM ${firstDue('d.is_retry')} retries
+        ) rounds
+        ORDER BY rounds.turn, rounds.next_attempt_at, rounds.id LIMIT room.places
+      ) next
+      WHERE e.endpoint <> ALL ($6::text[])
+      ORDER BY is_late, next.next_attempt_at, next.id
+      LIMIT $4
+    ) chosen
+  ), bounded AS (
+    SELECT own.*, sum(own.length) OVER (ORDER BY own.is_late, own.next_attempt_at, own.id) - own.length AS before
+    FROM (
+      SELECT due.*, sum(due.length) OVER (
+          PARTITION BY due.endpoint ORDER BY due.is_late, due.next_attempt_at, due.id
+        ) - due.length AS before_own
+      FROM due
+    ) own
+    WHERE own.before_own < own.room
+  ), candidates AS (
+    SELECT bounded.id FROM bounded WHERE bounded.before < $10::bigint
   ), ${leaseCandidates}`;
 
-const claimNamed = `WITH candidates AS (SELECT unnest($4::text[]) AS id), ${leaseCandidates}`;
+/** $5: length of bodies. */
+const claimNamed = `WITH named AS MATERIALIZED (
+    SELECT listed.id, listed.place, coalesce((
+      SELECT octet_length(b.body) FROM ${bodyTable} b WHERE b.delivery_id = listed.id
+    ), 0) AS length
+    FROM unnest($4::text[]) WITH ORDINALITY AS listed(id, place)
+  ), bounded AS (
+    SELECT named.*, sum(named.length) OVER (ORDER BY named.place) - named.length AS before FROM named
+  ), candidates AS (
+    SELECT bounded.id FROM bounded WHERE bounded.before < $5::bigint
+  ), ${leaseCandidates}`;
 
 /** DeliveryStore.claim. */
 export async function claimFromPostgres(pool: Pool, request: ClaimRequest): Promise<readonly Delivery[]> {
-  const { lease, now, limit, limitPerEndpoint, except } = request;
-  const claimed: Delivery[] = [];
-  const taken = new Map<string, number>();
-  for (let pass = 1; pass <= maxPasses; pass++) {
+  const { lease, now, limitPerEndpoint, except } = request;
+  const tally = new ClaimTally(request);
+  for (let pass = 1; pass <= maxPasses && !tally.isFull; pass++) {
+    const taken = [...tally.taken];
     const { rows } = await pool.query<Row>(claimDue, [
       lease.owner,
       lease.expiresAt,
       now,
-      limit - claimed.length,
+      tally.limit,
       limitPerEndpoint,
       except,
-      [...taken.keys()],
-      [...taken.values()],
+      taken.map(([endpoint]) => endpoint),
+      taken.map(([, sum]) => sum.rows),
+      taken.map(([, sum]) => sum.bodyLength),
+      tally.maxBodyLength,
+      request.maxBodyLengthPerEndpoint ?? Number.MAX_SAFE_INTEGER,
     ]);
     const { deliveries, candidates } = parseClaimed(rows);
-    claimed.push(...deliveries);
-    if (deliveries.length === candidates || claimed.length >= limit) break;
-    // Others were faster with some of the candidates: further back there may be more.
-    for (const { endpoint } of deliveries) taken.set(endpoint, (taken.get(endpoint) ?? 0) + 1);
+    tally.add(deliveries);
+    // Otherwise others were faster with some of the candidates: further back there may be more.
+    if (deliveries.length === candidates) break;
   }
-  return claimed;
+  return tally.claimed;
 }
 
 /** DeliveryStore.claimByIds. */
@@ -91,9 +142,15 @@ export async function claimByIdsFromPostgres(
   pool: Pool,
   ids: readonly string[],
   { owner, expiresAt }: Lease,
-  now: number,
+  { now, maxBodyLength = Number.MAX_SAFE_INTEGER }: NamedClaim,
 ): Promise<readonly Delivery[]> {
-  const { rows } = await pool.query<Row>(claimNamed, [owner, expiresAt, now, [...new Set(ids)]]);
+  const { rows } = await pool.query<Row>(claimNamed, [
+    owner,
+    expiresAt,
+    now,
+    [...new Set(ids)],
+    maxBodyLength,
+  ]);
   return parseClaimed(rows).deliveries;
 }
 

@@ -12,6 +12,7 @@ import type {
   FinishedAttempt,
   FinishedPlace,
   Lease,
+  NamedClaim,
   Page,
   ReplaySchedule,
   StatsBucket,
@@ -177,8 +178,8 @@ export class PostgresDeliveryStore implements DeliveryStore {
     return claimFromPostgres(this.#pool, request);
   }
 
-  claimByIds(ids: readonly string[], lease: Lease, now: number): Promise<readonly Delivery[]> {
-    return claimByIdsFromPostgres(this.#pool, ids, lease, now);
+  claimByIds(ids: readonly string[], lease: Lease, claim: NamedClaim): Promise<readonly Delivery[]> {
+    return claimByIdsFromPostgres(this.#pool, ids, lease, claim);
   }
 
   async renew(owner: string, ids: readonly string[], expiresAt: number): Promise<readonly string[]> {
