@@ -403,13 +403,14 @@ describe('a dispatcher', () => {
     }
     await advance(100, 60);
     const heldBySlow = (): number => slow.reduce((sum, name) => sum + dispatcher.stateOf(name).held, 0);
-    expect(heldBySlow()).toBeGreaterThanOrEqual(1000);
+    // More than three quarters: from there on each has its fair share only.
+    expect(heldBySlow()).toBeGreaterThan(768);
     endpoints.set('good', { concurrency: 16 });
-    for (let saved = 0; saved < 40; saved += 8) await save(newDeliveries(8, 'good'));
+    for (let saved = 0; saved < 40; saved += 8) await save(newDeliveries(8, 'good', { body: thousand }));
     for (let ended = 0; ended < 40; ended++) {
       expect(dispatcher.stateOf('good').inFlight).toBe(16);
       await requests.filter(({ request }) => request.lane === 'good')[ended]!.answer(ok);
-      await save(newDeliveries(1, 'good'));
+      await save(newDeliveries(1, 'good', { body: thousand }));
       // What has ended is recorded.
       await advance(10);
     }
