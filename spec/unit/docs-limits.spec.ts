@@ -9,7 +9,12 @@ import { parseSettings, settingDefaults, type HookSettings } from '../../src/hoo
 import { minCallsJudged, rateWindowMs } from '../../src/http/failure-breaker';
 import { laneDefaults } from '../../src/http/lane';
 import { maxReplyHeaders } from '../../src/http/running-exchange';
-import { maxHeaderBytes } from '../../src/http/undici-client';
+import {
+  defaultKeepAliveMs,
+  keepAliveMarginMs,
+  maxHeaderBytes,
+  maxKeepAliveMs,
+} from '../../src/http/undici-client';
 import { parseOptions } from '../../src/options';
 import { lockLeaseMs, lockWaitMs } from '../../src/parse/database-hook-store';
 import { maxDepth as maxRequestDepth } from '../../src/parse/encode-value';
@@ -69,6 +74,11 @@ const expected: readonly (readonly [limit: string, value: string, setBy?: string
     'connections per hook and origin',
     number(options.maxConnectionsPerOrigin),
     option('maxConnectionsPerOrigin'),
+  ],
+  ['idle connection, where the receiver names no time', duration(defaultKeepAliveMs)],
+  [
+    'idle connection, where its header `keep-alive` does',
+    `${duration(keepAliveMarginMs)} less than that, at most ${duration(maxKeepAliveMs)}`,
   ],
   ['calls of a hook in flight', number(settingDefaults.maxInFlight), setting('maxInFlight')],
   ['calls of a hook that wait for their turn', number(laneDefaults.maxWaiting)],

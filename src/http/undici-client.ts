@@ -36,8 +36,12 @@ const poolsBeforeSweep = 256;
 /** URLs whose parsed form is kept. Parsing costs about 1 µs of some 30. */
 const maxParsedUrls = 1024;
 
+/** An idle connection is closed after this, where the receiver's `keep-alive` header names no time of its own. */
+export const defaultKeepAliveMs = 4000;
 /** A receiver may ask for hours of keep-alive, but load balancers drop idle connections after 60 s, silently. */
-const maxKeepAliveMs = 30_000;
+export const maxKeepAliveMs = 30_000;
+/** Before the time that a receiver names, so that no request meets its end of the connection. */
+export const keepAliveMarginMs = 2000;
 export const maxHeaderBytes = 16_384;
 
 const plainRoute: ConnectionRoute = { key: 'plain' };
@@ -64,7 +68,11 @@ interface LanePools {
 
 /** Builds a client that keeps connections open between exchanges; `close` ends them. */
 export function createExchangeClient(options: UndiciClientOptions = {}): ExchangeClient {
-  const { connectTimeoutMs = 2000, maxConnectionsPerOrigin = 128, keepAliveMs = 4000 } = options;
+  const {
+    connectTimeoutMs = 2000,
+    maxConnectionsPerOrigin = 128,
+    keepAliveMs = defaultKeepAliveMs,
+  } = options;
   const { dnsTimeoutMs, tcpTimeoutMs, tlsTimeoutMs } = options;
   const proxy = options.proxy && createProxyTunnels(options.proxy);
   const clock = options.clock ?? systemClock;
@@ -144,6 +152,7 @@ export function createExchangeClient(options: UndiciClientOptions = {}): Exchang
           bodyTimeout: 0,
           keepAliveTimeout: keepAliveMs,
           keepAliveMaxTimeout: Math.max(maxKeepAliveMs, keepAliveMs),
+          keepAliveTimeoutThreshold: keepAliveMarginMs,
           maxHeaderSize: maxHeaderBytes,
         }),
     });
