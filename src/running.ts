@@ -115,7 +115,7 @@ export class Running {
       webhookKey: typeof webhookKey === 'string' && webhookKey !== '' ? webhookKey : undefined,
       network: options.network,
       proxy: options.proxy,
-      dnsTimeoutMs: options.dnsTimeoutMs,
+      dnsTimeoutMs: Math.min(options.dnsTimeoutMs, options.connectTimeoutMs),
       keyRing: () => keys.ring,
     });
     const readLane = (hook: InstalledHook): LaneReading =>

@@ -1,8 +1,9 @@
 // The guard on real sockets: listeners that must not be reached count their connections, and a name server lies.
 // All listeners share one port: 127.0.0.1 stands for what is allowed, 127.0.0.2, 127.0.0.3 and ::1 for what is not.
+import { ADDRCONFIG } from 'node:dns';
 import { once } from 'node:events';
 import type { IncomingMessage, RequestListener } from 'node:http';
-import { connect, type LookupFunction } from 'node:net';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import type { TLSSocket } from 'node:tls';
 import { Client } from 'undici';
@@ -14,7 +15,7 @@ import {
 } from '../../src/http/address-guard';
 import { createConnector } from '../../src/http/connector';
 import type { ExchangeClient, ExchangeRequest, ExchangeResult } from '../../src/http/exchange';
-import { createGuardRegistry } from '../../src/http/guard-registry';
+import { NameLookups } from '../../src/http/name-lookups';
 import { createExchangeClient, type UndiciClientOptions } from '../../src/http/undici-client';
 import { systemClock } from '../../src/shared/clock';
 import { parseNetworkOptions } from '../../src/shared/network-options';
@@ -24,6 +25,7 @@ import {
   type CountingListener,
   type CountingListeners,
 } from '../support/counting-listeners';
+import { createLookupThreads } from '../support/lookup-threads';
 import { readCertificate } from '../support/misbehaving-receiver';
 import { startRebindingNameServer, type RebindingNameServer } from '../support/rebinding-name-server';
 
@@ -89,7 +91,8 @@ async function countForbidden(): Promise<number> {
 }
 
 function createGuard(network: unknown = denial): AddressGuard {
-  return createAddressGuard(parseNetworkOptions(network), { resolve: names.resolve });
+  const lookups = new NameLookups({ resolve: names.resolve });
+  return createAddressGuard(parseNetworkOptions(network), { lookups });
 }
 
 function open(options: UndiciClientOptions) {
@@ -158,7 +161,7 @@ describe('a name whose address changes', () => {
     const [checked] = await names.resolve('rebind.test', 0);
     expect(guard.judgeAddress(checked?.address ?? '').kind).toBe('allowed');
     const exchange = open({
-      lookup: createAddressGuard(parseNetworkOptions({}), { resolve: names.resolve }).lookup,
+      lookup: createGuard({}).lookup,
     });
     expect(await exchange(urlOf('rebind.test'))).toMatchObject({ status: 200 });
     control = 1;
@@ -280,6 +283,51 @@ describe('a name', () => {
     expect((await results).map(result => result.kind)).toEqual(Array.from({ length: 40 }, () => 'reply'));
     expect(names.lookups('hooks.test')).toBe(1);
   });
+});
+
+describe('names whose servers are silent', () => {
+  it.each([
+    ['one', ['first.test'], false],
+    ['two that are known to be silent', ['first.test', 'second.test'], true],
+  ])(
+    'hold up no other receiver, however often they are called and by whatever policy: %s',
+    async (_which, silent, isKnown) => {
+      const threads = createLookupThreads(names.resolve);
+      const lookups = new NameLookups({ resolve: threads.resolve, maxRunning: 2 });
+      const routesWith = (dnsTimeoutMs: number) =>
+        [denial, { ...denial, ports: ['1-65535'] }].map(network => {
+          const guard = createAddressGuard(parseNetworkOptions(network), { lookups, dnsTimeoutMs });
+          return { key: guard.key, guard };
+        });
+      const hasty = open({ dnsTimeoutMs: 100 });
+      const callSilent = (): Promise<readonly ExchangeResult[]> =>
+        Promise.all(
+          routesWith(100).flatMap(route => silent.map(name => hasty(urlOf(name), { route, lane: name }))),
+        );
+      for (const name of silent) names.script(name, 'silent');
+      if (isKnown) {
+        await callSilent();
+        const ended = Promise.allSettled(
+          silent.map(hostname => lookups.find({ hostname, hints: ADDRCONFIG, timeoutMs: 30_000 })),
+        );
+        names.releaseSilent('nxdomain');
+        await ended;
+        expect(lookups.size).toEqual({ running: 0, waiting: 0, suspects: silent.length });
+      }
+      names.script('hooks.test', { a: [good] });
+      const patient = open({ connectTimeoutMs: 30_000 });
+      for (let round = 0; round < 10; round++) {
+        const failing = callSilent();
+        for (const route of routesWith(30_000)) {
+          const result = await patient(urlOf('hooks.test', '/close'), { route });
+          expect(result).toMatchObject({ status: 200, tries: 1 });
+        }
+        expect(threads.busy).toHaveLength(1);
+        for (const result of await failing) expect(result).toMatchObject({ failure: 'dns' });
+      }
+      expect(await allowed.count()).toBe(20);
+    },
+  );
 });
 
 describe('an IP literal', () => {
@@ -408,28 +456,28 @@ describe('a pinned connection', () => {
   });
 });
 
-describe('clients of several policies', () => {
-  it('keep one connection each, however the policies are written', async () => {
+describe('a client of several policies', () => {
+  it('keeps one connection for each, however the policies are written', async () => {
     names.script('hooks.test', { a: [good] });
-    const registry = createGuardRegistry({
-      open: (guard): { exchange: ReturnType<typeof open>; lookup: LookupFunction } => ({
-        exchange: open({ lookup: guard.lookup }),
-        lookup: guard.lookup,
-      }),
-      resolve: names.resolve,
-    });
+    const exchange = open({});
+    // Parsed anew each time, as for hooks that come from a database.
+    const routeOf = (network: unknown) => {
+      const guard = createGuard(network);
+      return { key: guard.key, guard };
+    };
     for (let i = 0; i < 20; i++) {
-      // Parsed anew each time, as for hooks that come from a database.
-      const first = registry.find(parseNetworkOptions({ deny: ['127.0.0.2', '127.0.0.3'] }));
-      const same = registry.find(parseNetworkOptions({ deny: ['127.0.0.3/32', '127.0.0.2'] }));
-      const other = registry.find(parseNetworkOptions({ deny: ['127.0.0.2/31', '::1'] }));
-      for (const { exchange } of [first, same, other]) {
-        expect(await exchange(urlOf('hooks.test'))).toMatchObject({ status: 200 });
+      for (const network of [
+        { deny: ['127.0.0.2', '127.0.0.3'] },
+        { deny: ['127.0.0.3/32', '127.0.0.2'] },
+        { deny: ['127.0.0.2/31', '::1'] },
+      ]) {
+        const result = await exchange(urlOf('hooks.test'), { route: routeOf(network) });
+        expect(result).toMatchObject({ status: 200 });
       }
     }
     expect(await allowed.count()).toBe(2);
-    const closed = registry.find(parseNetworkOptions({ allowPrivate: false }));
-    expect(await closed.exchange(urlOf('hooks.test'))).toMatchObject(refusal);
+    const closed = { route: routeOf({ allowPrivate: false }) };
+    expect(await exchange(urlOf('hooks.test'), closed)).toMatchObject(refusal);
     expect(await allowed.count()).toBe(2);
   });
 });

@@ -5,6 +5,7 @@ import { createServer, type AddressInfo, type Server } from 'node:net';
 import type { RequestListener } from 'node:http';
 import { createAddressGuard, type AddressGuard } from '../../src/http/address-guard';
 import type { ExchangeClient, ExchangeRequest, ExchangeResult } from '../../src/http/exchange';
+import { NameLookups } from '../../src/http/name-lookups';
 import { createExchangeClient, type UndiciClientOptions } from '../../src/http/undici-client';
 import { parseOptions } from '../../src/options';
 import { parseNetworkOptions } from '../../src/shared/network-options';
@@ -69,7 +70,7 @@ const countOf = (address: string): Promise<number> | undefined =>
 const listed = { allow: ['127.0.0.0/8'] };
 const createGuard = (network: object = { deny: [bad] }): AddressGuard =>
   createAddressGuard(parseNetworkOptions({ ...listed, ...network }), {
-    resolve: names.resolve,
+    lookups: new NameLookups({ resolve: names.resolve }),
     isProxied: true,
   });
 

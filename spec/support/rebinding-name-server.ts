@@ -3,7 +3,7 @@ import { createSocket, type RemoteInfo } from 'node:dgram';
 import { promises as dns, type LookupAddress } from 'node:dns';
 import { once } from 'node:events';
 import { decode, encode, type Answer, type Question } from 'dns-packet';
-import type { ResolveName } from '../../src/http/address-guard';
+import type { ResolveName } from '../../src/http/name-lookups';
 
 /** What one look-up of a name gets. `silent` leaves it without an answer until `releaseSilent`. */
 export type Round =

@@ -1,16 +1,14 @@
-// What the guard's lookup hands on for a name, in every form that net.connect asks for, and the registry of guards.
-import type { LookupAddress, LookupOptions } from 'node:dns';
+// What the guard's lookup hands on for a name, in every form that net.connect asks for, and policies that narrow others.
+import { promises as dns, type LookupAddress, type LookupOptions } from 'node:dns';
 import fc from 'fast-check';
 import {
   AddressRefusal,
   createAddressGuard,
   guardConnector,
   type AddressGuard,
-  type ResolveName,
 } from '../../src/http/address-guard';
-import { createGuardRegistry } from '../../src/http/guard-registry';
+import { NameLookups, type ResolveName } from '../../src/http/name-lookups';
 import { parseNetworkOptions } from '../../src/shared/network-options';
-import { ManualClock } from '../support/manual-clock';
 import { propertyRuns } from '../support/property-runs';
 
 const good4: LookupAddress = { address: '93.184.216.34', family: 4 };
@@ -20,7 +18,10 @@ const bad6: LookupAddress = { address: 'fe80::1%eth0', family: 6 };
 const inner4: LookupAddress = { address: '10.0.0.5', family: 4 };
 
 function guardWith(network: unknown, resolve: ResolveName): AddressGuard {
-  return createAddressGuard(parseNetworkOptions(network), { resolve });
+  return createAddressGuard(parseNetworkOptions(network), {
+    lookups: new NameLookups({ resolve }),
+    findOwner: () => 'other',
+  });
 }
 
 function answering(...addresses: readonly LookupAddress[]): ResolveName {
@@ -39,34 +40,54 @@ function lookUp(guard: AddressGuard, options: LookupOptions = { all: true }, hos
   });
 }
 
-describe('a look-up that gets no answer', () => {
-  it('is shared for as long as anybody waits for it, and never more than two of a name are under way', async () => {
-    const clock = new ManualClock();
+describe('guards of different policies', () => {
+  it('share the look-up of a name, and each judges what it finds', async () => {
+    // Only who answers is replaced: getaddrinfo asks the servers of the machine and no other.
     const answers: ((addresses: readonly LookupAddress[]) => void)[] = [];
-    const guard = createAddressGuard(parseNetworkOptions({}), {
-      resolve: () => new Promise(resolve => answers.push(resolve)),
-      dnsTimeoutMs: 1500,
-      clock,
-    });
-    const first = [lookUp(guard), lookUp(guard)];
-    clock.advance(1499);
-    first.push(lookUp(guard));
-    expect(answers).toHaveLength(1);
-    clock.advance(1);
-    const second = lookUp(guard);
-    expect(answers).toHaveLength(2);
-    answers[1]?.([good4]);
-    expect(await second).toMatchObject({ error: null, address: [good4] });
-    // The first one is still silent, and holds nobody up.
-    const third = lookUp(guard);
-    expect(answers).toHaveLength(3);
-    clock.advance(5000);
-    const fourth = lookUp(guard);
-    expect(answers).toHaveLength(3);
-    answers[2]?.([good6]);
-    expect((await Promise.all([third, fourth])).map(({ address }) => address)).toEqual([[good6], [good6]]);
-    answers[0]?.([good4]);
-    expect((await Promise.all(first)).map(({ error }) => error)).toEqual([null, null, null]);
+    const lookup = jest
+      .spyOn(dns, 'lookup')
+      .mockImplementation(
+        (() => new Promise(resolve => answers.push(resolve))) as unknown as typeof dns.lookup,
+      );
+    try {
+      const [open, closed] = [{}, { allowPrivate: false }].map(network =>
+        createAddressGuard(parseNetworkOptions(network)),
+      );
+      if (!open || !closed) throw new Error('no guards');
+      const both = [lookUp(open), lookUp(closed)];
+      expect(lookup.mock.calls).toEqual([['hooks.test', { all: true, hints: 0 }]]);
+      answers[0]?.([inner4]);
+      const [opened, refused] = await Promise.all(both);
+      expect(opened).toMatchObject({ error: null, address: [inner4] });
+      expect(refused?.error).toBeInstanceOf(AddressRefusal);
+    } finally {
+      lookup.mockRestore();
+    }
+  });
+
+  it('have the same key when they mean the same', () => {
+    const keyOf = (policy: object, narrowedBy?: object): string =>
+      createAddressGuard(parseNetworkOptions(policy), {
+        narrowedBy: narrowedBy && parseNetworkOptions(narrowedBy),
+      }).key;
+    const first = keyOf({ allow: ['10.0.0.0/8', 'A.test'], ports: [80, '81-90'] });
+    expect(keyOf({ ports: ['80-85', '85-90'], allow: ['a.test.', '10.0.0.0/8', 'a.test'] })).toBe(first);
+    const closed = { allowPrivate: false };
+    const pair = keyOf({ ports: [80] }, closed);
+    expect(keyOf({ ports: ['80'] }, closed)).toBe(pair);
+    // Narrowed by its like: nothing is narrowed.
+    expect(keyOf(closed, closed)).toBe(keyOf(closed));
+    const others = [
+      {},
+      closed,
+      { ports: [80] },
+      { ports: ['1-65535'] },
+      { allow: ['10.0.0.0/8'] },
+      { deny: ['10.0.0.0/8'] },
+      { deny: ['a.test'] },
+      { deny: ['*.a.test'] },
+    ].map(network => keyOf(network));
+    expect(new Set([first, pair, ...others]).size).toBe(2 + others.length);
   });
 });
 
@@ -281,67 +302,13 @@ describe('guardConnector', () => {
   });
 });
 
-describe('the registry of guards', () => {
-  it('opens one thing for policies that mean the same', () => {
-    const registry = createGuardRegistry({ open: guard => ({ guard }) });
-    const first = registry.find(
-      parseNetworkOptions({ allow: ['10.0.0.0/8', 'A.test'], ports: [80, '81-90'] }),
-    );
-    const same = parseNetworkOptions({
-      ports: ['80-85', '85-90'],
-      allow: ['a.test.', '10.0.0.0/8', 'a.test'],
-    });
-    expect(registry.find(same)).toBe(first);
-    expect(registry.find(same)).toBe(first);
-    expect(registry.find(parseNetworkOptions({}))).not.toBe(first);
-    expect(registry.list()).toHaveLength(2);
-  });
-
-  it.each([
-    [{ allowPrivate: false }],
-    [{ allow: ['10.0.0.0/8'] }],
-    [{ deny: ['10.0.0.0/8'] }],
-    [{ deny: ['a.test'] }],
-    [{ deny: ['*.a.test'] }],
-    [{ ports: ['1-65535'] }],
-    [{ ports: [80] }],
-  ])('tells %j from the default', network => {
-    const registry = createGuardRegistry({ open: guard => ({ guard }) });
-    expect(registry.find(parseNetworkOptions(network))).not.toBe(registry.find(parseNetworkOptions({})));
-  });
-
-  it('gives back what no policy needs any more, and opens it anew when asked', () => {
-    const registry = createGuardRegistry({ open: guard => ({ guard }) });
-    const kept = parseNetworkOptions({});
-    const dropped = parseNetworkOptions({ allowPrivate: false });
-    const [keptThing, droppedThing] = [registry.find(kept), registry.find(dropped)];
-    expect(registry.keepOnly([[kept]])).toEqual([droppedThing]);
-    expect(registry.keepOnly([[kept]])).toEqual([]);
-    expect(registry.find(kept)).toBe(keptThing);
-    expect(registry.find(dropped)).not.toBe(droppedThing);
-  });
-
-  it('shares what belongs to a pair, apart from what belongs to each of the two', () => {
-    const registry = createGuardRegistry({ open: guard => ({ guard }) });
-    const closed = { allowPrivate: false };
-    const find = (policy: object, narrowedBy?: object) =>
-      registry.find(parseNetworkOptions(policy), narrowedBy && parseNetworkOptions(narrowedBy));
-    const pair = find({ ports: [80] }, closed);
-    expect(find({ ports: ['80'] }, closed)).toBe(pair);
-    expect(find({ ports: [80] })).not.toBe(pair);
-    expect(find(closed)).not.toBe(pair);
-    // Narrowed by its like: nothing is narrowed.
-    expect(find(closed, closed)).toBe(find(closed));
-    expect(
-      registry.keepOnly([[parseNetworkOptions({ ports: [80] }), parseNetworkOptions(closed)]]),
-    ).toHaveLength(2);
-    expect(registry.list()).toEqual([pair]);
-  });
-});
-
 describe('a policy narrowed by another', () => {
   const narrowed = (policy: object, narrowedBy: object, resolve: ResolveName = answering(good4)) =>
-    createAddressGuard(parseNetworkOptions(policy), { narrowedBy: parseNetworkOptions(narrowedBy), resolve });
+    createAddressGuard(parseNetworkOptions(policy), {
+      narrowedBy: parseNetworkOptions(narrowedBy),
+      lookups: new NameLookups({ resolve }),
+      findOwner: () => 'other',
+    });
 
   it.each([
     [

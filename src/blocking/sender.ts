@@ -1,9 +1,8 @@
 // What goes out beside the body: signature, credentials, headers and the route, prepared once per registration.
 import { createHash } from 'node:crypto';
-import { createAddressGuard, type AddressGuard } from '../http/address-guard';
+import { createAddressGuard } from '../http/address-guard';
 import { createBearerIssuer, type BearerIssuer } from '../http/bearer-token';
 import type { ConnectionRoute } from '../http/exchange';
-import { createGuardRegistry, type GuardRegistry } from '../http/guard-registry';
 import type { KeyRing } from '../http/key-ring';
 import { signingKeyAt } from '../http/signing-keys';
 import { createSigner, parseSecret, type Signer } from '../http/webhook-signature';
@@ -24,7 +23,7 @@ export interface SendersParts {
   readonly network: NetworkPolicy;
   /** Where calls go through one, loopback addresses are its own. Default none. */
   readonly proxy?: ProxyOptions | undefined;
-  /** Default 1500. */
+  /** How long the look-up of a name is waited for, in milliseconds. Default 1500. */
   readonly dnsTimeoutMs?: number | undefined;
   readonly keyRing: () => KeyRing;
 }
@@ -69,17 +68,9 @@ interface Prepared {
 export class Senders {
   readonly #parts: SendersParts;
   readonly #prepared = new WeakMap<Registration, Prepared>();
-  readonly #guards: GuardRegistry<{ readonly guard: AddressGuard }>;
 
   constructor(parts: SendersParts) {
     this.#parts = parts;
-    const { proxy, dnsTimeoutMs, clock } = parts;
-    this.#guards = createGuardRegistry({
-      open: guard => ({ guard }),
-      isProxied: proxy !== undefined,
-      dnsTimeoutMs,
-      clock,
-    });
   }
 
   /** The sender of a registration. Throws a WebhookError when it cannot sign: nothing goes out unsigned in place of signed. */
@@ -147,7 +138,12 @@ export class Senders {
   }
 
   #routeOf({ network, tls }: SendSettings): ConnectionRoute {
-    const { guard } = this.#guards.find(this.#parts.network, network);
+    const { network: ofPlugin, proxy, dnsTimeoutMs } = this.#parts;
+    const guard = createAddressGuard(ofPlugin, {
+      narrowedBy: network,
+      isProxied: proxy !== undefined,
+      dnsTimeoutMs,
+    });
     if (!tls) return { key: guard.key, guard };
     const { ca, cert, key } = tls;
     const digest = createHash('sha256')

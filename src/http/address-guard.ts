@@ -1,9 +1,8 @@
 // Decides which addresses a call may go to, at connect time and on the address really used. Opens no connection.
 import { tryUrl } from '../shared/try-url';
-import { promises as dns, type LookupAddress, type LookupOptions } from 'node:dns';
+import type { LookupAddress, LookupOptions } from 'node:dns';
 import { isIPv6, type LookupFunction } from 'node:net';
 import type { buildConnector } from 'undici';
-import { systemClock, type Clock } from '../shared/clock';
 import { isInRange, parseIp, type IpAddress } from '../shared/ip-address';
 import {
   compileNetworkPolicy,
@@ -13,6 +12,8 @@ import {
 } from '../shared/network-options';
 import { classifyAddress, findDestination } from './address-ranges';
 import { ConnectFailure } from './connect-failure';
+import { processLookups, type NameLookups } from './name-lookups';
+import { findOwnerOnThisMachine, type FindOwner, type Owner } from './own-addresses';
 
 export interface Refusal {
   readonly kind: 'refused';
@@ -33,9 +34,6 @@ export interface Target {
   readonly hostname: string;
   readonly port: string;
 }
-
-/** Finds every address of a name; `hints` are those of dns.lookup. Rejects as dns.lookup does. */
-export type ResolveName = (hostname: string, hints: number) => Promise<readonly LookupAddress[]>;
 
 export interface AddressGuard {
   /** Equal for policies that mean the same. */
@@ -73,47 +71,42 @@ const undecided = { kind: 'undecided' } as const;
 export interface AddressGuardOptions {
   /** A second policy, which must allow everything, too: it can close what `policy` opens, and open nothing. */
   readonly narrowedBy?: NetworkPolicy | undefined;
-  /** Takes the place of dns.lookup with `all: true`. */
-  readonly resolve?: ResolveName | undefined;
+  /** Who looks names up. Default: the look-ups of the process. */
+  readonly lookups?: NameLookups | undefined;
+  /** Whose an address is; the server's own are private. Default: by the interfaces of this machine. */
+  readonly findOwner?: FindOwner | undefined;
   /** Connections are made by a proxy: loopback is the proxy's own, and is refused unless `policy` lists it. Default false. */
   readonly isProxied?: boolean | undefined;
-  /** How long a look-up is shared, in milliseconds: as long as anybody waits for it. Default 1500. */
+  /** How long a look-up is waited for, in milliseconds; names that take longer are suspect. Default 1500. */
   readonly dnsTimeoutMs?: number | undefined;
-  /** Default the system's. */
-  readonly clock?: Clock | undefined;
 }
 
 /** A policy, and what the way to the address adds to it. */
 interface Rules extends CompiledPolicy {
   readonly isLoopbackForeign: boolean;
+  readonly findOwner: FindOwner;
 }
 
-/** Look-ups of one name that may wait for an answer at once: the threads are for all names. */
-const maxLookupsOfName = 2;
-
-interface SharedLookup {
-  readonly startedAt: number;
-  readonly addresses: Promise<readonly LookupAddress[]>;
-}
-
-/** Compiles a policy into a guard. Throws an Error for a policy that parseNetworkOptions refuses. */
+/**
+ * Compiles a policy into a guard. Throws an Error for a policy that parseNetworkOptions refuses. Guards are light: each
+ * registration has its own, and connections are shared by `key`. A policy object must not change after it was given.
+ */
 export function createAddressGuard(
   policy: NetworkPolicy,
   {
     narrowedBy,
-    resolve = resolveWithSystem,
+    lookups = processLookups(),
+    findOwner = findOwnerOnThisMachine,
     isProxied = false,
     dnsTimeoutMs = defaultDnsTimeoutMs,
-    clock = systemClock,
   }: AddressGuardOptions = {},
 ): AddressGuard {
   const policies = narrowedBy === undefined ? [policy] : [policy, narrowedBy];
   const rulesOfAll: readonly Rules[] = policies.map((each, at) => ({
-    ...compileNetworkPolicy(each),
+    ...compile(each),
     isLoopbackForeign: isProxied && at === 0,
+    findOwner,
   }));
-  /** Newest last. */
-  const lookups = new Map<string, readonly SharedLookup[]>();
 
   function judgeAddress(address: string): AddressVerdict {
     return judgeByAll(rulesOfAll, { address, name: undefined });
@@ -151,8 +144,9 @@ export function createAddressGuard(
         return verdict satisfies never;
     }
     const name = normalizeName(hostname);
-    // Copied: what was judged must not change before it is used.
-    const addresses = (await resolve(hostname, hints)).map(({ address, family }) => ({ address, family }));
+    const found = await lookups.find({ hostname, hints, timeoutMs: dnsTimeoutMs });
+    // Copied: what was judged must not change before it is used, and others share what was found.
+    const addresses = found.map(({ address, family }) => ({ address, family }));
     for (const { address } of addresses) {
       const resolved = judgeByAll(rulesOfAll, { address, name });
       if (resolved.kind === 'refused') {
@@ -160,31 +154,6 @@ export function createAddressGuard(
       }
     }
     return addresses;
-  }
-
-  /**
-   * Connections that want the same name at once share one look-up. dns.lookup takes one of the four threads that the
-   * whole process has (UV_THREADPOOL_SIZE) for as long as a name server is silent. A look-up that nobody waits for any
-   * more is shared no longer: a query that got lost must not fail every later call, too.
-   */
-  function resolveShared(hostname: string, hints: number): Promise<readonly LookupAddress[]> {
-    const key = `${hints} ${hostname}`;
-    const running = lookups.get(key) ?? [];
-    const latest = running.at(-1);
-    const startedAt = clock.monotonicMs();
-    const isFull = running.length >= maxLookupsOfName;
-    if (latest !== undefined && (isFull || startedAt - latest.startedAt < dnsTimeoutMs))
-      return latest.addresses;
-    const started: SharedLookup = {
-      startedAt,
-      addresses: resolveVetted(hostname, hints).finally(() => {
-        const others = (lookups.get(key) ?? []).filter(each => each !== started);
-        if (others.length > 0) lookups.set(key, others);
-        else lookups.delete(key);
-      }),
-    };
-    lookups.set(key, [...running, started]);
-    return started.addresses;
   }
 
   return {
@@ -204,7 +173,7 @@ export function createAddressGuard(
     },
     lookup: (hostname, options, callback) => {
       // Out of the promise with nextTick: what the callback throws must not become a rejection.
-      resolveShared(hostname, options.hints ?? 0).then(
+      resolveVetted(hostname, options.hints ?? 0).then(
         addresses => process.nextTick(() => answerLookup({ hostname, options, callback, addresses })),
         (error: unknown) => process.nextTick(() => callback(toError(error), '')),
       );
@@ -228,9 +197,22 @@ export function guardConnector(
   };
 }
 
+/** The plugin's policy is part of every guard. */
+const compiledPolicies = new WeakMap<NetworkPolicy, CompiledPolicy>();
+
+function compile(policy: NetworkPolicy): CompiledPolicy {
+  const known = compiledPolicies.get(policy);
+  if (known !== undefined) return known;
+  const compiled = compileNetworkPolicy(policy);
+  compiledPolicies.set(policy, compiled);
+  return compiled;
+}
+
 /** The key of policies that hold together: a policy that is narrowed by its like means what it means alone. */
-export function combineKeys(keys: readonly string[]): string {
-  return [...new Set(keys)].join(' ');
+function combineKeys(keys: readonly string[]): string {
+  const [first = '', ...others] = new Set(keys);
+  // As it is, not a copy: it may be long, and most registrations have the same.
+  return others.length === 0 ? first : [first, ...others].join(' ');
 }
 
 /** An address, and the name that it is one of. */
@@ -259,15 +241,16 @@ function judgeResolved(rules: Rules, { address, name }: Resolved): AddressVerdic
   }
   // Only the destination counts here: `allow: ['64:ff9b::/96']` must not open every IPv4 address behind it.
   if (rules.allow.some(matches(destination))) return allowed;
+  const isNamed = (): boolean => name !== undefined && rules.allow.some(entry => matchesName(entry, name));
   const { kind, range } = classifyAddress(parsed);
   switch (kind) {
     case 'public':
-      return allowed;
+      return rules.allowPrivate || isNamed() ? allowed : judgeOwner(address, rules.findOwner(destination));
     case 'private':
     case 'loopback':
     case 'shared':
       if (rules.allowPrivate && !(kind === 'loopback' && rules.isLoopbackForeign)) return allowed;
-      if (name !== undefined && rules.allow.some(entry => matchesName(entry, name))) return allowed;
+      if (isNamed()) return allowed;
       break;
     case 'link-local':
     case 'metadata':
@@ -283,6 +266,20 @@ function judgeResolved(rules: Rules, { address, name }: Resolved): AddressVerdic
   }
   const whose = kind === 'loopback' && rules.isLoopbackForeign ? " of the proxy's host" : '';
   return refuse('range', `${address} is refused: ${kind}${whose} (${range ?? ''})`);
+}
+
+/** Of a public address where private ones are closed: behind it may be what this machine serves to itself. */
+function judgeOwner(address: string, owner: Owner): AddressVerdict {
+  switch (owner) {
+    case 'other':
+      return allowed;
+    case 'own':
+      return refuse('range', `${address} is refused: this server's own`);
+    case 'unknown':
+      return refuse('range', `${address} is refused: this server's own addresses cannot be read`);
+    default:
+      return owner satisfies never;
+  }
 }
 
 function matchesName(entry: AddressPattern, name: string): boolean {
@@ -347,8 +344,4 @@ function toFamily(family: LookupOptions['family']): 0 | 4 | 6 {
 
 function toError(error: unknown): Error {
   return error instanceof Error ? error : new Error(String(error));
-}
-
-function resolveWithSystem(hostname: string, hints: number): Promise<readonly LookupAddress[]> {
-  return dns.lookup(hostname, { all: true, hints });
 }
