@@ -19,6 +19,8 @@ import { NameLookups } from '../../src/http/name-lookups';
 import { createExchangeClient, type UndiciClientOptions } from '../../src/http/undici-client';
 import { systemClock } from '../../src/shared/clock';
 import { parseNetworkOptions } from '../../src/shared/network-options';
+import { tryUrl } from '../../src/shared/try-url';
+import { addressSpellings, policies, type Spelling } from '../support/address-spellings';
 import { startChildProgram } from '../support/child-program';
 import {
   startCountingListeners,
@@ -328,6 +330,62 @@ describe('names whose servers are silent', () => {
       expect(await allowed.count()).toBe(20);
     },
   );
+});
+
+describe('every refused spelling of the table', () => {
+  /** With the listeners' port in it, if it names none: so that a connection would find one of them. */
+  function aimAtListeners({ url, host }: Spelling): string {
+    const path = tryUrl(url)?.port === '' ? '/close' : '/';
+    if (host !== undefined) return path === '/' ? url : `http://${host}:${started.port}${path}`;
+    return url.replace(/127\.0\.0\.1(?!:)/, `127.0.0.1:${started.port}`);
+  }
+
+  it.each([
+    ['open', 0],
+    ['closed', 1],
+    ['chosen', 2],
+  ] as const)('is sent by the client, and none reaches a listener: policy %s', async (policy, at) => {
+    const exchange = open({});
+    const guard = createAddressGuard(policies[policy], {
+      lookups: new NameLookups({ resolve: names.resolve }),
+      findOwner: () => 'other',
+    });
+    const route = { key: guard.key, guard };
+    const refused = addressSpellings.filter(({ expected }) => expected[at] === 'r');
+    expect(refused.length).toBeGreaterThanOrEqual(200);
+    const urls = new Set(refused.flatMap(spelling => [spelling.url, aimAtListeners(spelling)]));
+    const kinds = new Map<string, number>();
+    for (const url of urls) {
+      const result = await exchange(url, { route });
+      const kind = result.kind === 'failure' ? `${result.failure}, ${result.tries} tries` : 'reply';
+      kinds.set(kind, (kinds.get(kind) ?? 0) + 1);
+    }
+    // What is no URL at all is not tried.
+    expect([...kinds.keys()].sort()).toEqual(['address, 1 tries', 'protocol, 0 tries']);
+    const reached = (await allowed.count()) + (await countForbidden());
+    console.log(
+      `address guard: policy ${policy}, spellings tried ${refused.length} in ${urls.size} URLs, ` +
+        `connections at the forbidden listener: ${reached}`,
+    );
+    expect(reached).toBe(0);
+    expect(names.lookups('evil.test')).toBe(0);
+  });
+
+  it('reaches a listener without the guard where it is one of theirs: the count above can be another', async () => {
+    const exchange = open({});
+    const urls = addressSpellings
+      .filter(({ host }) => host !== undefined)
+      .map(aimAtListeners)
+      .filter(url => {
+        const parsed = tryUrl(url);
+        if (parsed?.port !== String(started.port)) return false;
+        return [good, ...bad, `[${bad[2]}]`].includes(parsed.hostname);
+      });
+    expect(urls.length).toBeGreaterThan(50);
+    for (const url of urls) expect(await exchange(url)).toMatchObject({ status: 200 });
+    control = await countForbidden();
+    expect((await allowed.count()) + control).toBe(urls.length);
+  });
 });
 
 describe('an IP literal', () => {
