@@ -1,6 +1,7 @@
 // How long properties are tried: a thousand cases in `npm test`, as many as FUZZ_RUNS says in `npm run test:fuzz`, where each
 // property stops after some seconds on a busy machine, and the run tells how many cases there were.
 import { appendFileSync } from 'node:fs';
+import { basename } from 'node:path';
 import fc from 'fast-check';
 
 /**
@@ -15,7 +16,8 @@ const { FUZZ_RUNS: givenRuns } = process.env;
 const countRuns: fc.Plugin<unknown> = () => ({
   onAllRunsComplete: ({ numRuns, interrupted }) => {
     const { FUZZ_TALLY: tally } = process.env;
-    if (tally !== undefined) appendFileSync(tally, `${numRuns} ${interrupted}\n`);
+    const file = basename(expect.getState().testPath ?? '');
+    if (tally !== undefined) appendFileSync(tally, `${numRuns} ${interrupted} ${file}\n`);
   },
 });
 

@@ -225,7 +225,8 @@ function notTried(failure: ExchangeFailureKind, detail: string): ExchangeFailure
   return { kind: 'failure', failure, phase: 'connect', detail, durationMs: 0, tries: 0 };
 }
 
-function parseTarget(url: string): Target | undefined {
+/** Where a URL leads, or undefined for one that no exchange is tried with. */
+export function parseTarget(url: string): Target | undefined {
   const parsed = tryUrl(url);
   if (parsed === undefined || (parsed.protocol !== 'http:' && parsed.protocol !== 'https:')) return undefined;
   if (parsed.username !== '' || parsed.password !== '') return undefined;
