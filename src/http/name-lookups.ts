@@ -46,6 +46,7 @@ interface Lookup {
  * getaddrinfo cannot be ended: it takes a thread until the resolver gives up, by default after 10 s and more for each
  * name server. libuv lets it have (threads + 1) / 2 of the threads at once (`slow_work_thread_threshold`), 2 of the usual
  * 4, so two names whose servers are silent would hold up every other name in the process.
+ * Seen with glibc, and two look-ups of one silent name under way: no other name was resolved for 8 s.
  *
  * Therefore a name whose last look-up was late, running longer than its caller waited, is suspect until one comes in
  * time. All suspect names together have one running look-up; the others have their turn when that ends. A name that is
