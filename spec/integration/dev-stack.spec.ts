@@ -1,14 +1,18 @@
 // `npm start` as a user meets it: the command of package.json, in a process of its own, on real ports and databases.
-import { existsSync, lstatSync, watch } from 'node:fs';
+import { execFile } from 'node:child_process';
+import { existsSync, lstatSync, readFileSync, watch } from 'node:fs';
 import { chmod, cp, mkdir, mkdtemp, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import Parse from 'parse/node';
+import { Webhook } from 'standardwebhooks';
 import packageJson from '../../package.json';
 import { startChildProgram, type ChildProgram } from '../support/child-program';
 import { describeOnDatabase } from '../support/databases';
+import { findProgram } from '../support/find-program';
 
 const projectDirectory = join(__dirname, '../..');
 const startCommand = packageJson.scripts.start.replace(/^exec /, '').split(' ');
@@ -21,6 +25,7 @@ interface ReadyStack {
   readonly appId: string;
   readonly masterKey: string;
   readonly webhookKey: string;
+  readonly receiverSecret: string;
 }
 
 let dataDirectory: string;
@@ -61,6 +66,7 @@ async function waitUntilReady(program: ChildProgram): Promise<ReadyStack> {
     appId: value('appId'),
     masterKey: value('masterKey'),
     webhookKey: value('webhookKey'),
+    receiverSecret: value('receiverSecret'),
   };
 }
 
@@ -77,9 +83,15 @@ async function post(stack: ReadyStack, path: string, body: object, headers: Reco
   return response.json();
 }
 
-function registerPuppyHook(stack: ReadyStack) {
+const otherSecret = `whsec_${Buffer.alloc(32, 7).toString('base64')}`;
+
+function asMaster(stack: ReadyStack, path: string, body: object) {
+  return post(stack, path, body, { 'X-Parse-Master-Key': stack.masterKey });
+}
+
+function registerPuppyHook(stack: ReadyStack, extra: object = { secret: stack.receiverSecret }) {
   const hook = { className: 'Puppy', triggerName: 'beforeSave', url: `${stack.receiver}/puppy` };
-  return post(stack, '/hooks/triggers', hook, { 'X-Parse-Master-Key': stack.masterKey });
+  return asMaster(stack, '/hooks/triggers', { ...hook, ...extra });
 }
 
 async function readPostgresPid(): Promise<number> {
@@ -129,7 +141,7 @@ describe('npm start', () => {
     const stack = await startReadyStack();
     expect(stack.program.stdout).toEqual([
       expect.stringMatching(
-        /^ready: parse=http:\/\/127\.0\.0\.1:\d+\/parse dashboard=http:\/\/127\.0\.0\.1:\d+\/dashboard receiver=http:\/\/127\.0\.0\.1:\d+ appId=webhooks-dev masterKey=[\w-]{32} webhookKey=[\w-]{32}$/,
+        /^ready: parse=http:\/\/127\.0\.0\.1:\d+\/parse dashboard=http:\/\/127\.0\.0\.1:\d+\/dashboard receiver=http:\/\/127\.0\.0\.1:\d+ appId=webhooks-dev masterKey=[\w-]{32} webhookKey=[\w-]{32} receiverSecret=whsec_[A-Za-z0-9+/]{43}=$/,
       ),
     ]);
     expect(stack.program.stderr).toEqual([]);
@@ -173,14 +185,55 @@ describe('npm start', () => {
     expect(stack.program.stdout).toContain('receiver: POST /puppy -> 200 {"success":{"name":"REX"}}');
   });
 
-  it('has a receiver that refuses calls without the webhook key', async () => {
+  it('has a receiver that takes what is signed with its secret, and answers 401 to all else', async () => {
     const stack = await startReadyStack();
-    const call = (headers: Record<string, string>) =>
-      fetch(`${stack.receiver}/hello`, { method: 'POST', body: '{"params":{"name":"Ann"}}', headers });
-    expect((await call({})).status).toBe(401);
-    expect((await call({ 'X-Parse-Webhook-Key': `${stack.webhookKey}x` })).status).toBe(401);
-    const accepted = await call({ 'X-Parse-Webhook-Key': stack.webhookKey });
-    expect(await accepted.json()).toEqual({ success: 'Hello, Ann!' });
+    const body = '{"functionName":"hello","params":{"name":"Ann"}}';
+    const call = async (headers: Record<string, string>) => {
+      const response = await fetch(`${stack.receiver}/hello`, { method: 'POST', body, headers });
+      return { status: response.status, body: await response.json() };
+    };
+    const signed = (secret: string) => {
+      const now = new Date();
+      return {
+        'webhook-id': 'msg_1',
+        'webhook-timestamp': String(Math.floor(now.getTime() / 1000)),
+        'webhook-signature': new Webhook(secret).sign('msg_1', now, body),
+      };
+    };
+    // Not `error`, which would be the receiver's own no, and would overrule a failure policy.
+    const refused = (code: string) => ({
+      status: 401,
+      body: { failure: { code, message: expect.any(String) } },
+    });
+    expect(await call({})).toEqual(refused('missing-header'));
+    expect(await call({ 'X-Parse-Webhook-Key': stack.webhookKey })).toEqual(refused('missing-header'));
+    expect(await call(signed(otherSecret))).toEqual(refused('no-signature-matched'));
+    expect(await call(signed(stack.receiverSecret))).toEqual({
+      status: 200,
+      body: { success: 'Hello, Ann!' },
+    });
+  });
+
+  it('lets the failure policy of a hook decide when its secret is not the one of the receiver', async () => {
+    const stack = await startReadyStack();
+    await registerPuppyHook(stack, { secret: otherSecret, failurePolicy: 'allow' });
+    const saved = await post(stack, '/classes/Puppy', { name: 'rex' });
+    expect(saved).toEqual({ objectId: expect.any(String), createdAt: expect.any(String) });
+    expect(await post(stack, '/functions/puppyNames', {})).toEqual({ result: ['rex'] });
+    await stack.program.waitForLine(
+      /^receiver: POST \/puppy -> 401 \{"failure":\{"code":"no-signature-matched",/,
+    );
+  });
+
+  it('has a receiver that takes the secrets of RECEIVER_SECRET in place of its own', async () => {
+    const another = `whsec_${Buffer.alloc(24, 8).toString('base64')}`;
+    const stack = await startReadyStack({ RECEIVER_SECRET: `${otherSecret} ${another}` });
+    expect(stack.receiverSecret).toBe(otherSecret);
+    const hello = { functionName: 'hello', url: `${stack.receiver}/hello` };
+    await asMaster(stack, '/hooks/functions', { ...hello, secret: otherSecret });
+    expect(await post(stack, '/functions/hello', { name: 'Ann' })).toEqual({ result: 'Hello, Ann!' });
+    await registerPuppyHook(stack, { secret: another });
+    expect(await post(stack, '/classes/Puppy', { name: 'rex' })).toMatchObject({ name: 'REX' });
   });
 
   it.each(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)(
@@ -219,9 +272,25 @@ describe('npm start', () => {
     await first.program.exited;
 
     const second = await startReadyStack({ RECEIVER_PORT: port });
-    expect([second.masterKey, second.webhookKey]).toEqual([first.masterKey, first.webhookKey]);
+    const keysOf = ({ masterKey, webhookKey, receiverSecret }: ReadyStack) => [
+      masterKey,
+      webhookKey,
+      receiverSecret,
+    ];
+    expect(keysOf(second)).toEqual(keysOf(first));
     expect(await post(second, '/classes/Puppy', { name: 'fido' })).toMatchObject({ name: 'FIDO' });
     expect(await post(second, '/functions/puppyNames', {})).toEqual({ result: ['FIDO', 'REX'] });
+  });
+
+  it('keeps the keys of a data folder that has no secret for the receiver yet, and adds one', async () => {
+    const file = join(dataDirectory, 'keys.json');
+    const former = { masterKey: 'a-master-key', webhookKey: 'a-webhook-key' };
+    await writeFile(file, JSON.stringify(former), { mode: 0o600 });
+    const { receiverSecret, ...stack } = await startReadyStack();
+    expect(stack).toMatchObject(former);
+    expect(JSON.parse(await readFile(file, 'utf8'))).toEqual({ ...former, receiverSecret });
+    expect(lstatSync(file).mode & 0o777).toBe(0o600);
+    expect(await readdir(dataDirectory)).not.toContain('keys.json.new');
   });
 
   it('starts after a kill -9 of the process, and stops the PostgreSQL that it left', async () => {
@@ -254,6 +323,64 @@ describe('npm start', () => {
     ]);
     expect(await post(first, '/functions/puppyNames', {})).toEqual({ result: [] });
   });
+});
+
+describe('docs/getting-started.md', () => {
+  const page = readFileSync(join(projectDirectory, 'docs/getting-started.md'), 'utf8');
+  const blocks = [...page.matchAll(/^```(\w*)\n([\s\S]*?)\n```$/gm)].map(([, language = '', text = '']) => ({
+    language,
+    text,
+  }));
+  const withoutValues = (text: string) =>
+    text
+      .replace(/"objectId":"\w+"/g, '"objectId":"…"')
+      .replace(/"createdAt":"[\d.:TZ-]+"/g, '"createdAt":"…"')
+      .replace(/"whsec_[^"]+"/g, '"whsec_…"');
+  const asPattern = (text: string) =>
+    new RegExp(
+      `^${text.replace(/[$()*+.?[\\\]^{|}]/g, '\\$&').replace('"objectId":"…"', '"objectId":"\\w+"')}$`,
+    );
+
+  (findProgram(['curl']) ? it : it.skip)('shows commands that print what it says', async () => {
+    const stack = await startReadyStack({ DATA_DIR: join(dataDirectory, '.data') });
+    const here = (text: string) =>
+      text
+        .replaceAll('http://127.0.0.1:1337/parse', stack.parse)
+        .replaceAll('http://127.0.0.1:3001', stack.receiver);
+    const run = async (script: string) =>
+      (await promisify(execFile)('sh', ['-c', script], { cwd: dataDirectory })).stdout;
+    let variables = '';
+    let printed = '';
+    let compared = 0;
+    for (const { language, text } of blocks) {
+      if (language === 'sh' && /^\w+=/.test(text)) {
+        variables += `${text}\n`;
+      } else if (language === 'sh' && !text.startsWith('npm ')) {
+        if (text.includes('/secret/rotate')) await registerAsDashboard(stack);
+        printed = await run(variables + here(text));
+      } else if (text.startsWith('{')) {
+        expect(withoutValues(printed)).toBe(withoutValues(here(text)));
+        compared++;
+      } else if (text.startsWith('receiver: ')) {
+        for (const line of text.split('\n')) await stack.program.waitForLine(asPattern(withoutValues(line)));
+        compared++;
+      }
+    }
+    expect(compared).toBe(8);
+    expect(JSON.parse(printed)).toMatchObject({ results: [{ type: 'object.create' }] });
+    expect(stack.program.stderr).toEqual([]);
+  });
+
+  /** In place of the hook with the receiver's secret, one as that page makes it: without. */
+  async function registerAsDashboard(stack: ReadyStack): Promise<void> {
+    await fetch(`${stack.parse}/hooks/triggers/Puppy/beforeSave`, {
+      method: 'PUT',
+      headers: { 'X-Parse-Application-Id': stack.appId, 'X-Parse-Master-Key': stack.masterKey },
+      body: '{"__op":"Delete"}',
+    });
+    await registerPuppyHook(stack, {});
+    expect(page).toContain(JSON.stringify(await post(stack, '/classes/Puppy', { name: 'rex' })));
+  }
 });
 
 describe('npm start, stopped while it starts', () => {
@@ -311,6 +438,16 @@ describe('npm start, refusing', () => {
     await expectRefusal({ [variable]: value }, `${variable} must be ${expected}, got "${value}"`);
   });
 
+  it.each(['whsec_c2hvcnQ=', 'a-secret', `${otherSecret},${otherSecret}`, ' '])(
+    'names RECEIVER_SECRET when it is %j, and does not show it',
+    async secret => {
+      await expectRefusal(
+        { RECEIVER_SECRET: secret },
+        'RECEIVER_SECRET must be secrets (whsec_ and the base64 of 24 to 64 bytes), separated by spaces',
+      );
+    },
+  );
+
   it.each(['postgres', 'mongodb'])(
     'says that nothing listens at a %s address, without its password',
     async scheme => {
@@ -333,11 +470,14 @@ describe('npm start, refusing', () => {
     );
   });
 
-  it('names a keys file that holds none', async () => {
-    const file = join(dataDirectory, 'keys.json');
-    await writeFile(file, '{}');
-    await expectRefusal({}, `${file} holds no valid keys: remove it, and new ones are made`);
-  });
+  it.each([{}, { masterKey: 'a', webhookKey: 'b', receiverSecret: 'c' }])(
+    'names a keys file that holds none, but %j',
+    async content => {
+      const file = join(dataDirectory, 'keys.json');
+      await writeFile(file, JSON.stringify(content));
+      await expectRefusal({}, `${file} holds no valid keys: remove it, and new ones are made`);
+    },
+  );
 
   it('names the data of another version of PostgreSQL, and leaves them alone', async () => {
     const cluster = join(dataDirectory, 'postgres/cluster');
@@ -345,6 +485,23 @@ describe('npm start, refusing', () => {
     await writeFile(join(cluster, 'PG_VERSION'), '15\n');
     await expectRefusal({}, /^error: the data in .*cluster are of PostgreSQL 15, this is PostgreSQL 18: /);
     expect(await readdir(cluster)).toEqual(['PG_VERSION']);
+  });
+});
+
+describe('the sample receiver by itself, as docker/compose.yaml runs it', () => {
+  it.each([
+    ['', 'no secret is given'],
+    ['whsec_c2hvcnQ=', 'secret must be whsec_ and the base64 of 24 to 64 bytes: it has 5'],
+  ])('does not start with %j as RECEIVER_SECRET', async (secret, reason) => {
+    const program = startStack({ RECEIVER_SECRET: secret }, [
+      'node',
+      '--import',
+      'tsx',
+      'src/dev/sample-receiver.ts',
+    ]);
+    expect(await program.exited).toEqual({ code: 1, signal: null });
+    expect(program.stdout).toEqual([]);
+    expect(program.stderr).toEqual([`receiver: RECEIVER_SECRET cannot be used: ${reason}`]);
   });
 });
 

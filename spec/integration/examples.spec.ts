@@ -15,6 +15,7 @@ import type { Server } from 'node:http';
 const projectDirectory = join(__dirname, '../..');
 const installed = join(projectDirectory, 'node_modules');
 const keys = { appId: 'examples', masterKey: 'examples-master-key', webhookKey: 'examples-webhook-key' };
+const secret = `whsec_${Buffer.alloc(32, 7).toString('base64')}`;
 
 const examples = [
   { name: 'express-app.js', args: ['express-app.js'], ready: /^ready on/ },
@@ -57,7 +58,7 @@ afterAll(async () => {
 });
 
 beforeEach(async () => {
-  receiver = createSampleReceiver(keys.webhookKey, () => undefined).listen(0, '127.0.0.1');
+  receiver = createSampleReceiver(secret, () => undefined).listen(0, '127.0.0.1');
   await once(receiver, 'listening');
   receiverUrl = `http://127.0.0.1:${(receiver.address() as AddressInfo).port}`;
 });
@@ -90,7 +91,7 @@ async function post(url: string, body: object, headers: Record<string, string> =
 }
 
 async function expectSaveThroughHook(serverUrl: string): Promise<void> {
-  const hook = { className: 'Puppy', triggerName: 'beforeSave', url: `${receiverUrl}/puppy` };
+  const hook = { className: 'Puppy', triggerName: 'beforeSave', url: `${receiverUrl}/puppy`, secret };
   expect(
     await post(`${serverUrl}/hooks/triggers`, hook, { 'X-Parse-Master-Key': keys.masterKey }),
   ).toMatchObject(hook);

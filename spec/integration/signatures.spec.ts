@@ -231,18 +231,24 @@ describeOnEachDatabase('signatures', database => {
     expect(isSignedWith(await callOf('builtInFunction', '/built-in'), body.secret)).toBe(true);
   });
 
-  it('are what the sample receiver believes when it knows the secret', async () => {
-    const [secret, other] = [secretOf(50), secretOf(51)];
-    const sample = createSampleReceiver('test-webhook-key', () => undefined, [secret]).listen(0, '127.0.0.1');
+  it('are what the sample receiver believes, and nothing else', async () => {
+    const [secret, older, other] = [secretOf(50), secretOf(51), secretOf(52)];
+    const sample = createSampleReceiver([secret, older], () => undefined).listen(0, '127.0.0.1');
     await once(sample, 'listening');
     const address = sample.address();
     const url = `http://127.0.0.1:${typeof address === 'object' ? address?.port : ''}/hello`;
+    const run = async () => (await parse.client('POST', '/functions/hello', { body: { name: 'Ann' } })).body;
     try {
-      await parse.registerHook({ functionName: 'sampled', url, secret });
-      await parse.registerHook({ functionName: 'doubted', url, secret: other });
-      const run = (name: string) => parse.client('POST', `/functions/${name}`, { body: { name: 'Ann' } });
-      expect((await run('sampled')).body).toEqual({ result: 'Hello, Ann!' });
-      expect((await run('doubted')).body).toMatchObject({ code: 141 });
+      for (const known of [secret, older]) {
+        await parse.registerHook({ functionName: 'hello', url, secret: known });
+        expect(await run()).toEqual({ result: 'Hello, Ann!' });
+        await parse.removeHook({ functionName: 'hello' });
+      }
+      await parse.registerHook({ functionName: 'hello', url, secret: other });
+      expect(await run()).toEqual({
+        code: 141,
+        error: 'webhook function hello failed: answer has an error status',
+      });
     } finally {
       sample.close();
       sample.closeAllConnections();

@@ -219,12 +219,20 @@ describe('docker/compose.yaml', () => {
       expect(Object.keys(serviceNamed(name).environment)).toEqual(expect.arrayContaining(needed));
   });
 
+  it('gives the receiver the secret that it believes signatures by, and no key that others know, too', () => {
+    expect(Object.keys(serviceNamed('receiver').environment).sort()).toEqual([
+      'RECEIVER_HOST',
+      'RECEIVER_PORT',
+      'RECEIVER_SECRET',
+    ]);
+  });
+
   it('takes every secret from the environment, without a default, and names it in .env.example', () => {
     const example = read('docker/.env.example');
     const names = new Set<string>();
     for (const [, { environment }] of services)
       for (const [variable, value] of Object.entries(environment)) {
-        if (/KEY$|PASSWORD|APPLICATION_ID|APP_ID/.test(variable))
+        if (/KEY$|SECRET|PASSWORD|APPLICATION_ID|APP_ID/.test(variable))
           expect(value).toMatch(/^\$\{\w+:\?[^}]+\}$/);
         const [, name] = /^\$\{(\w+)/.exec(value) ?? [];
         if (name !== undefined) names.add(name);

@@ -1,6 +1,8 @@
-// What `npm start` reads from the environment: parsed once, every refusal naming the variable and its value.
+// What `npm start` reads from the environment: parsed once, every refusal naming the variable and, unless it is a
+// secret, its value.
 import { resolve } from 'node:path';
 import { z } from 'zod';
+import { createVerifier } from '../receiver/index';
 import { StartError } from './start-error';
 
 export interface DevOptions {
@@ -8,6 +10,8 @@ export interface DevOptions {
   readonly port: number;
   /** Port of the sample receiver on 127.0.0.1; 0: a free one. Default 3001. */
   readonly receiverPort: number;
+  /** What the sample receiver takes calls by, `whsec_…` or `whpk_…`. Undefined: the generated one of the data folder. */
+  readonly receiverSecrets: readonly string[] | undefined;
   /** Absolute path of the folder of keys, database and logs. Default `.data` in the working directory. */
   readonly dataDirectory: string;
   /** Where Parse Server is mounted. Default `/parse`. */
@@ -26,6 +30,10 @@ const port = z.coerce.number().int().min(0).max(65535);
 const variables = z.object({
   PORT: port.default(1337),
   RECEIVER_PORT: port.default(3001),
+  RECEIVER_SECRET: z
+    .string()
+    .refine(text => areSecrets(splitSecrets(text)))
+    .optional(),
   DATA_DIR: z.string().default('.data'),
   PARSE_SERVER_MOUNT_PATH: z
     .string()
@@ -47,6 +55,7 @@ const variables = z.object({
 const expectations: Record<keyof z.infer<typeof variables>, string> = {
   PORT: 'an integer in 0..65535',
   RECEIVER_PORT: 'an integer in 0..65535',
+  RECEIVER_SECRET: 'secrets (whsec_ and the base64 of 24 to 64 bytes), separated by spaces',
   DATA_DIR: 'a path',
   PARSE_SERVER_MOUNT_PATH: 'a path such as /parse, other than /dashboard',
   PARSE_SERVER_APPLICATION_ID: 'letters, digits and -._~',
@@ -64,6 +73,7 @@ export function parseDevOptions(environment: Readonly<Record<string, string | un
   return {
     port: data.PORT,
     receiverPort: data.RECEIVER_PORT,
+    receiverSecrets: data.RECEIVER_SECRET === undefined ? undefined : splitSecrets(data.RECEIVER_SECRET),
     dataDirectory: resolve(data.DATA_DIR),
     mountPath: data.PARSE_SERVER_MOUNT_PATH,
     appId: data.PARSE_SERVER_APPLICATION_ID,
@@ -75,7 +85,23 @@ export function parseDevOptions(environment: Readonly<Record<string, string | un
 
 function describeRefusal(error: z.ZodError, given: Readonly<Record<string, string | undefined>>): string {
   const name = z.keyof(variables).parse(error.issues[0]?.path[0]);
-  return `${name} must be ${expectations[name]}, got "${hidePassword(given[name] ?? '')}"`;
+  const refusal = `${name} must be ${expectations[name]}`;
+  // One that is not well formed may still be most of a secret.
+  return name === 'RECEIVER_SECRET' ? refusal : `${refusal}, got "${hidePassword(given[name] ?? '')}"`;
+}
+
+function splitSecrets(text: string): readonly string[] {
+  return text.split(' ').filter(secret => secret !== '');
+}
+
+/** True for what the receiver kit takes as its `secret`. */
+function areSecrets(secrets: readonly string[]): boolean {
+  try {
+    createVerifier(secrets);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** `text` without the credentials of an address in it. */

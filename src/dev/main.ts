@@ -20,7 +20,8 @@ async function main(): Promise<number> {
     const stack = await startStack(options, stopping.signal);
     process.stdout.write(
       `ready: parse=${stack.parseUrl} dashboard=${stack.dashboardUrl} receiver=${stack.receiverUrl} ` +
-        `appId=${options.appId} masterKey=${stack.masterKey} webhookKey=${stack.webhookKey}\n`,
+        `appId=${options.appId} masterKey=${stack.masterKey} webhookKey=${stack.webhookKey} ` +
+        `receiverSecret=${stack.receiverSecret}\n`,
     );
     const broken = await Promise.race([stopRequested, stack.broken]);
     await stack.stop();

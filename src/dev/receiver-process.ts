@@ -21,7 +21,8 @@ export interface ReceiverProcess {
 /** Starts the receiver on 127.0.0.1 and resolves when it listens. */
 export async function startReceiverProcess(options: {
   readonly port: number;
-  readonly webhookKey: string;
+  /** `whsec_…` of the hooks that call it; at least one. */
+  readonly secrets: readonly string[];
 }): Promise<ReceiverProcess> {
   // Beside this file, in the same language: TypeScript under tsx, JavaScript in dist/.
   const child = fork(join(__dirname, `sample-receiver${extname(__filename)}`), [], {
@@ -29,7 +30,7 @@ export async function startReceiverProcess(options: {
       ...process.env,
       RECEIVER_HOST: '127.0.0.1',
       RECEIVER_PORT: String(options.port),
-      PARSE_SERVER_WEBHOOK_KEY: options.webhookKey,
+      RECEIVER_SECRET: options.secrets.join(' '),
     },
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     // Ctrl-C in the terminal must not end it before the calls that are under way.

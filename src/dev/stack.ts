@@ -15,6 +15,8 @@ export interface Stack {
   readonly receiverUrl: string;
   readonly masterKey: string;
   readonly webhookKey: string;
+  /** With what a hook has to sign so that the receiver takes its calls; the first, if it has several. */
+  readonly receiverSecret: string;
   /** Resolves, with a line for the user, if a part of the stack ends by itself. */
   readonly broken: Promise<string>;
   stop(): Promise<void>;
@@ -44,6 +46,8 @@ async function startParts(
   const keys = await loadDevKeys(options.dataDirectory);
   const masterKey = options.masterKey ?? keys.masterKey;
   const webhookKey = options.webhookKey ?? keys.webhookKey;
+  const secrets = options.receiverSecrets ?? [keys.receiverSecret];
+  const [receiverSecret = keys.receiverSecret] = secrets;
   const logsDirectory = join(options.dataDirectory, 'logs');
   await mkdir(logsDirectory, { recursive: true });
   signal.throwIfAborted();
@@ -53,7 +57,7 @@ async function startParts(
   undo.push(() => close(front.server));
   signal.throwIfAborted();
 
-  const receiver = await startReceiverProcess({ port: options.receiverPort, webhookKey });
+  const receiver = await startReceiverProcess({ port: options.receiverPort, secrets });
   undo.push(() => receiver.stop());
   signal.throwIfAborted();
 
@@ -94,6 +98,7 @@ async function startParts(
     receiverUrl: receiver.url,
     masterKey,
     webhookKey,
+    receiverSecret,
     broken: Promise.race(brokenParts),
   };
 }
