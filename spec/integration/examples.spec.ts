@@ -1,16 +1,23 @@
 // The examples of docs/ and the server of docker/, each run as its user would: a real process, in a project whose
 // node_modules holds the built package, on a real database, answering a save through a webhook.
 import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { cp, mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import packageJson from '../../package.json';
 import { createSampleReceiver } from '../../src/dev/sample-receiver';
-import { findFreePort, startChildProgram, type ChildProgram } from '../support/child-program';
+import {
+  findFreePort,
+  startChildProgram,
+  type ChildProgram,
+  type ProgramExit,
+} from '../support/child-program';
 import { describeOnDatabase, type FreshDatabase } from '../support/databases';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
-import type { Server } from 'node:http';
+import { createServer, type Server } from 'node:http';
 
 const projectDirectory = join(__dirname, '../..');
 const installed = join(projectDirectory, 'node_modules');
@@ -171,5 +178,108 @@ describe('docker/server.js', () => {
     const server = start(['docker/server.js'], environment);
     expect(await server.exited).toEqual({ code: 1, signal: null });
     expect(server.stderr).toEqual([`${missing} is not set`]);
+  });
+});
+
+describe('the package, packed and installed by npm', () => {
+  let temporary: string;
+  let tarball: string;
+  let registry: Server;
+
+  beforeAll(async () => {
+    temporary = await mkdtemp(join(tmpdir(), 'package-'));
+    // One that has Parse Server 9, as npm looks for a version that would do before it refuses another.
+    const version = packageJson.devDependencies['parse-server'];
+    registry = createServer((request, response) => {
+      const dist = { tarball: `http://${request.headers.host ?? ''}/none.tgz` };
+      response.statusCode = request.url === '/parse-server' ? 200 : 404;
+      response.end(
+        JSON.stringify({
+          name: 'parse-server',
+          'dist-tags': { latest: version },
+          versions: { [version]: { name: 'parse-server', version, dist } },
+        }),
+      );
+    }).listen(0, '127.0.0.1');
+    await once(registry, 'listening');
+    const folder = join(temporary, 'package');
+    await cp(join(directory, 'node_modules/parse-server-webhooks'), folder, { recursive: true });
+    // Its dependencies stay out: the kit must not miss them, and no real registry is asked. The peers are judged.
+    const manifest = { ...packageJson, dependencies: {}, devDependencies: {}, scripts: {} };
+    await writeFile(join(folder, 'package.json'), JSON.stringify(manifest));
+    const packed = await npm(folder, ['pack', '--pack-destination', temporary]);
+    expect(packed.exit).toEqual({ code: 0, signal: null });
+    tarball = join(temporary, `${packageJson.name}-${packageJson.version}.tgz`);
+  });
+
+  afterAll(async () => {
+    registry.closeAllConnections();
+    registry.close();
+    await once(registry, 'close');
+    await rm(temporary, { recursive: true, force: true });
+  });
+
+  async function npm(
+    cwd: string,
+    args: readonly string[],
+  ): Promise<{ readonly exit: ProgramExit; readonly output: string }> {
+    const run = startChildProgram({
+      command: 'npm',
+      args: [...args, '--no-audit', '--no-fund', '--no-update-notifier'],
+      cwd,
+      environment: {
+        npm_config_cache: join(temporary, 'cache'),
+        npm_config_registry: `http://127.0.0.1:${(registry.address() as AddressInfo).port}/`,
+      },
+    });
+    const exit = await run.exited;
+    return { exit, output: [...run.stdout, ...run.stderr].join('\n') };
+  }
+
+  /** A project of its own, with a Parse Server of some version or none. */
+  async function createProject(name: string, serverVersion?: string): Promise<string> {
+    const folder = join(temporary, name);
+    const server = join(temporary, `parse-server-${serverVersion ?? ''}`);
+    await mkdir(folder);
+    if (serverVersion !== undefined) {
+      await mkdir(server);
+      const manifest = { name: 'parse-server', version: serverVersion };
+      await writeFile(join(server, 'package.json'), JSON.stringify(manifest));
+    }
+    const dependencies = serverVersion === undefined ? {} : { 'parse-server': `file:${server}` };
+    await writeFile(join(folder, 'package.json'), JSON.stringify({ private: true, dependencies }));
+    return folder;
+  }
+
+  it('brings no Parse Server along, and its receiver kit works without', async () => {
+    const folder = await createProject('receiver');
+    expect(await npm(folder, ['install', tarball])).toMatchObject({ exit: { code: 0, signal: null } });
+    expect(await readdir(join(folder, 'node_modules'))).toEqual([
+      '.bin',
+      '.package-lock.json',
+      'parse-server-webhooks',
+    ]);
+    expect(existsSync(join(folder, 'node_modules/parse-server-webhooks/dist/src/dev'))).toBe(false);
+    await writeFile(
+      join(folder, 'receiver.js'),
+      "const { createReceiver } = require('parse-server-webhooks/receiver');\n" +
+        `const receiver = createReceiver({ secret: '${secret}' }).define('hello', () => 'Hello!');\n` +
+        "receiver.handle('{}', {}).then(({ status, body }) => console.log(status, body));\n",
+    );
+    const { stdout } = await promisify(execFile)(process.execPath, ['receiver.js'], { cwd: folder });
+    expect(stdout).toMatch(/^401 \{"failure":\{"code":"missing-header",/);
+  });
+
+  it('is installed beside Parse Server 9, and refused by npm beside another', async () => {
+    const fitting = await createProject('fitting', packageJson.devDependencies['parse-server']);
+    expect(await npm(fitting, ['install', tarball])).toMatchObject({ exit: { code: 0, signal: null } });
+    const former = await createProject('former', '8.6.0');
+    const refused = await npm(former, ['install', tarball]);
+    expect(refused.exit.code).toBe(1);
+    expect(refused.output).toContain('ERESOLVE');
+    expect(refused.output).toContain('parse-server@">=9.0.0 <10"');
+    expect(await npm(former, ['install', '--legacy-peer-deps', tarball])).toMatchObject({
+      exit: { code: 0, signal: null },
+    });
   });
 });
