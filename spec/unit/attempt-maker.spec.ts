@@ -86,6 +86,12 @@ describe('an attempt', () => {
     expect(requests[0]?.headers['webhook-id']).toBe(delivery.webhookId);
   });
 
+  it('bounds the first byte where its endpoint does', async () => {
+    const { requests } = await make(replied(200), { fields: { firstByteTimeoutMs: 123 } });
+    expect(requests[0]).toMatchObject({ timeoutMs: 5000, firstByteTimeoutMs: 123 });
+    expect((await make(replied(200))).requests[0]).not.toHaveProperty('firstByteTimeoutMs');
+  });
+
   it('is told to tracing, sent under its headers and within it', async () => {
     const traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01';
     for (const [result, ended] of [

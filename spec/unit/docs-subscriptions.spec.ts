@@ -36,7 +36,12 @@ describe('the documented fields of a subscription', () => {
       const bounds = /^(\d+)\.\.(\d+):/.exec(range ?? '');
       return bounds ? [{ name, low: Number(bounds[1]), high: Number(bounds[2]) }] : [];
     });
-    expect(ranges.map(({ name }) => name)).toEqual(['timeoutMs', 'concurrency', 'maxBodyBytes']);
+    expect(ranges.map(({ name }) => name)).toEqual([
+      'timeoutMs',
+      'firstByteTimeoutMs',
+      'concurrency',
+      'maxBodyBytes',
+    ]);
     for (const { name, low, high } of ranges) {
       for (const value of [low, high])
         expect(() => changeSubscription(base, { [name]: value })).not.toThrow();

@@ -172,8 +172,8 @@ describe('a registry of subscriptions', () => {
     await registry.create({ ...fields, name: 'another' });
     await registry.reload();
     expect(registry.endpoints.find(key)).toBe(first);
-    await registry.update(id, { timeoutMs: 7 });
-    expect(registry.endpoints.find(key)?.timeoutMs).toBe(7);
+    await registry.update(id, { timeoutMs: 7, firstByteTimeoutMs: 5 });
+    expect(registry.endpoints.find(key)).toMatchObject({ timeoutMs: 7, firstByteTimeoutMs: 5 });
     expect(first?.timeoutMs).toBe(15_000);
   });
 

@@ -79,6 +79,7 @@ export class AttemptMaker {
     });
     // The endpoint's own header comes first, and a tracestate belongs to its traceparent.
     if (trace && headers.traceparent === undefined) Object.assign(headers, trace.headers);
+    const { firstByteTimeoutMs } = endpoint;
     const request: ExchangeRequest = {
       url: endpoint.url,
       route: sender.route,
@@ -86,6 +87,7 @@ export class AttemptMaker {
       headers,
       body,
       timeoutMs: endpoint.timeoutMs,
+      ...(firstByteTimeoutMs !== undefined && { firstByteTimeoutMs }),
       maxReplyBytes: maxExcerptBytes,
       oversize: 'truncate',
       signal,

@@ -29,6 +29,8 @@ export interface Endpoint {
   readonly resumedAt: number | undefined;
   /** Bound on one attempt, in milliseconds. */
   readonly timeoutMs: number;
+  /** Bound on the time from the request to the reply's headers, in milliseconds. Default `timeoutMs`. */
+  readonly firstByteTimeoutMs?: number | undefined;
   /** Attempts in flight at once on one node. */
   readonly concurrency: number;
   readonly retry: RetryPolicy;

@@ -51,6 +51,7 @@ export function createHookEndpoints({ registry, senderOf }: HookEndpointsParts):
       isPaused: isPaused(hook),
       resumedAt: undefined,
       timeoutMs: settings.timeoutMs,
+      firstByteTimeoutMs: settings.firstByteTimeoutMs,
       concurrency: settings.maxInFlight,
       retry: standardRetryPolicy,
       sender: () => senderOf(hook),

@@ -273,9 +273,9 @@ export class SubscriptionRegistry implements Subscriptions {
 
   #endpoint(subscription: InstalledSubscription, pause: Pick<Endpoint, 'isPaused' | 'resumedAt'>): Endpoint {
     const { key, label, settings, retry } = subscription;
-    const { url, timeoutMs, concurrency } = settings;
+    const { url, timeoutMs, firstByteTimeoutMs, concurrency } = settings;
     const sender = (): EndpointSender => this.#parts.senderOf(subscription);
-    return { key, label, url, ...pause, timeoutMs, concurrency, retry, sender };
+    return { key, label, url, ...pause, timeoutMs, firstByteTimeoutMs, concurrency, retry, sender };
   }
 
   #view({ subscription, health }: InForce): SubscriptionView {

@@ -52,6 +52,8 @@ export const subscriptionShapes = {
   sendWebhookKey: z.boolean(),
   /** Bound on one attempt, in milliseconds. 1..60000, default 15000. */
   timeoutMs: z.int().min(1).max(60_000),
+  /** Bound on the time from the request to the reply's headers, in milliseconds. 1..60000, default timeoutMs. */
+  firstByteTimeoutMs: z.int().min(1).max(60_000),
   /** When failed attempts are repeated. Default the schedule of Standard Webhooks, about 75 h. */
   retry: retryShape,
   /** Attempts under way at once on one node. 1..1000, default 16. */
@@ -78,6 +80,7 @@ type Fields = { readonly [K in keyof z.infer<typeof fullShape>]: z.infer<typeof 
 export type SubscriptionSettings = Partial<Fields> & Pick<Fields, 'url' | 'events'>;
 
 type OptionalField =
+  | 'firstByteTimeoutMs'
   | 'where'
   | 'changed'
   | 'keys'
