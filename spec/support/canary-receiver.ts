@@ -33,6 +33,11 @@ export const answers = {
   reset: (_echo, response) => response.socket?.resetAndDestroy(),
   garbage: (echo, response) => response.socket?.end(`HTTP/9 ${echo}`),
   late: () => undefined,
+  'error-encoded': (echo, response) => {
+    const text = credentialsOf(echo);
+    response.writeHead(500, { 'x-echo': Buffer.from(`a${text}`).toString('base64url') });
+    response.end(`${Buffer.from(text).toString('hex')} ${Buffer.from(`ab${text}`).toString('base64')}`);
+  },
 } satisfies Record<string, (echo: string, response: ServerResponse) => void>;
 
 export type AnswerName = keyof typeof answers;
@@ -90,6 +95,11 @@ export async function startCanaryReceiver(): Promise<CanaryReceiver> {
       await Promise.all(closed);
     },
   };
+}
+
+/** What an echo has of credentials, short enough for an excerpt. */
+function credentialsOf(echo: string): string {
+  return [...echo.matchAll(/"(?:x-own-secret|x-parse-webhook-key|authorization)","[^"]*"/gi)].join();
 }
 
 async function listen(server: Server): Promise<number> {

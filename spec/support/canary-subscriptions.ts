@@ -5,7 +5,7 @@ import { readCertificate } from './misbehaving-receiver';
 
 /** Attempted at once and soon again, then exhausted. */
 const retry = { scheduleMs: [50], jitter: 0 };
-const failing = ['error-page', 'no-answer', 'redirect', 'garbage', 'too-large', 'reset'];
+const failing = ['error-page', 'error-encoded', 'no-answer', 'redirect', 'garbage', 'too-large', 'reset'];
 
 /** With every credential, and one for each way to fail. */
 export async function registerSubscriptions(scene: Scene): Promise<void> {

@@ -60,6 +60,54 @@ describe('the excerpt of a reply', () => {
     expect(text).toContain('yes');
   });
 
+  const hex = (text: string): string => Buffer.from(text).toString('hex');
+  const base64 = (text: string): string => Buffer.from(text).toString('base64');
+  const encodings: readonly (readonly [string, (text: string) => string])[] = [
+    ['hex', hex],
+    ['hex in capitals', text => hex(text).toUpperCase()],
+    ['hex behind a digit', text => `7${hex(text)}`],
+    ['bytes of a URL', text => hex(text).replace(/../g, '%$&')],
+    ['base64', base64],
+    ['base64 at the second byte', text => base64(`"${text}"`)],
+    ['base64 at the third byte', text => base64(`k=${text}`)],
+    ['base64url', text => Buffer.from(`>?${text}`).toString('base64url')],
+    ['base64 behind letters', text => `key-${base64(text)}`],
+    ['base64 of headers', text => base64(JSON.stringify({ host: 'a', 'x-key': text, accept: '*/*' }))],
+    ['base64 whose slashes are escaped', text => base64(`ÿÿÿ${text}`).replaceAll('/', '\\/')],
+  ];
+
+  it.each(encodings)('does not show what the request was authorized with as %s', (_name, encode) => {
+    const sent = { 'x-key': '4b1f"canary"~0?9e3', 'webhook-id': 'msg_0123456789' };
+    const [echo, id] = [encode(sent['x-key']), encode(sent['webhook-id'])];
+    const body = Buffer.from(`{"echo":"${echo}","id":"${id}"}`);
+    // What is no secret stays, in whatever form.
+    expect(excerptOf(reply({ headers: { 'x-echo': `a ${echo}, ${id}` }, body }), sent)).toEqual({
+      headers: { 'x-echo': `a (redacted), ${id}` },
+      body: `{"echo":"(redacted)","id":"${id}"}`,
+    });
+  });
+
+  it.each([
+    ['hex', hex, 16],
+    ['base64', base64, 11],
+  ] as const)('shows no beginning of a secret in %s that its end cuts in two', (_name, encode, least) => {
+    const sent = { 'x-key': 'canary-canary-canary-canary' };
+    const echo = encode(sent['x-key']);
+    for (let shown = least; shown < echo.length; shown++) {
+      const dots = '.'.repeat(1024 - shown);
+      expect(excerptOf(reply({ body: Buffer.from(dots + echo) }), sent).body).toBe(`${dots}(redacted)`);
+    }
+  });
+
+  it('does not show the password that Basic authorization holds', () => {
+    const sent = { authorization: `Basic ${base64('parse:canary-password')}` };
+    const said = 'user parse, password canary-password, pair parse:canary-password';
+    const body = Buffer.from(`${said}, ${base64(`"canary-password"`)}`);
+    expect(excerptOf(reply({ body }), sent).body).toBe(
+      'user parse, password (redacted), pair (redacted), (redacted)',
+    );
+  });
+
   it('shows no beginning of a secret that its end cuts in two', () => {
     const sent = { 'x-key': 'canary-canary-canary-canary' };
     const body = Buffer.from(`${'.'.repeat(1014)}${sent['x-key']}`);

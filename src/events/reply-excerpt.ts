@@ -21,9 +21,14 @@ const openRequestHeaders =
 /** Shorter values are no secrets worth the name, and their letters stand in any text. */
 const minSecretLength = 8;
 
+/** What may be a secret in hex, plain or as a URL has bytes. */
+const hexRun = /(?:%?[0-9a-f]{2}){8,}[0-9a-f]?/gi;
+/** What may be one in base64 or base64url: 8 bytes take 11 characters. JSON of some writers has `\/` for a slash. */
+const base64Run = /(?:[\w+-]|\\?\/){11,}={0,2}/g;
+
 /**
  * `headers` and `body`, and whether something of them was left out. A receiver may answer with what it was sent, as error
- * pages do: values of `sent`, the headers of the request, are redacted.
+ * pages do: values of `sent`, the headers of the request, are redacted, in plain and encoded.
  */
 export function excerptOf(reply: ExchangeReply, sent: Readonly<Record<string, string>> = {}): JsonObject {
   const secrets = secretsOf(sent);
@@ -37,13 +42,13 @@ export function excerptOf(reply: ExchangeReply, sent: Readonly<Record<string, st
   };
 }
 
-/** As they stand in text, JSON and URLs; longest first. */
+/** As they stand in text, JSON and URLs; longest first. What else encodes them is found by decoding the text. */
 function secretsOf(sent: Readonly<Record<string, string>>): readonly string[] {
   const forms = new Set<string>();
   for (const [name, value] of Object.entries(sent)) {
     if (openRequestHeaders.test(name)) continue;
     // `Basic …`, `v1,… v1a,…`: the whole, and each part alone.
-    for (const word of [value, ...value.split(' ')]) {
+    for (const word of [value, ...value.split(' '), ...basicParts(name, value)]) {
       if (word.length < minSecretLength) continue;
       forms.add(word).add(JSON.stringify(word).slice(1, -1)).add(encodeURIComponent(word));
     }
@@ -51,8 +56,37 @@ function secretsOf(sent: Readonly<Record<string, string>>): readonly string[] {
   return [...forms].sort((a, b) => b.length - a.length);
 }
 
-/** Also of one that the end of the text cuts in two. */
+/** Of `Basic …` what it holds: the user name with the password, and the password alone. */
+function basicParts(name: string, value: string): readonly string[] {
+  if (name !== 'authorization' || !/^basic /i.test(value)) return [];
+  const pair = Buffer.from(value.slice('basic '.length), 'base64').toString('latin1');
+  return [pair, pair.slice(pair.indexOf(':') + 1)];
+}
+
 function withoutSecrets(text: string, secrets: readonly string[]): string {
+  if (secrets.length === 0) return text;
+  return withoutEncoded(withoutPlain(text, secrets), secrets);
+}
+
+/**
+ * Texts of hex and base64 that hold a secret, or begin one, are redacted whole. Decoding them costs less than to look for
+ * every form of every secret: most replies have none that is long enough.
+ */
+function withoutEncoded(text: string, secrets: readonly string[]): string {
+  const holdsSecret = (decoded: string): boolean => withoutPlain(decoded, secrets) !== decoded;
+  const redact = (encoding: 'hex' | 'base64', shifts: readonly number[]) => (run: string) => {
+    const digits = run.replace(/[%\\]/g, '');
+    // What stands before it, as in `key_...`, may belong to the same run.
+    const isSecret = shifts.some(shift =>
+      holdsSecret(Buffer.from(digits.slice(shift), encoding).toString('latin1')),
+    );
+    return isSecret ? redacted : run;
+  };
+  return text.replace(hexRun, redact('hex', [0, 1])).replace(base64Run, redact('base64', [0, 1, 2, 3]));
+}
+
+/** Also of one that the end of the text cuts in two. */
+function withoutPlain(text: string, secrets: readonly string[]): string {
   let left = text;
   for (const secret of secrets) {
     if (!left.includes(secret.slice(0, minSecretLength))) continue;
