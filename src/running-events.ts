@@ -199,11 +199,10 @@ export class RunningEvents {
     };
   }
 
-  /** Makes tables and classes, and reads the subscriptions. Throws BROKEN_SECRET when they are under another key. */
+  /** Makes tables and classes, and reads the subscriptions. */
   async prepare(): Promise<void> {
     await Promise.all([this.#store.migrate(), this.#subscriptionStore.prepare(), this.#keyStore.prepare()]);
     await this.subscriptions.reload();
-    if (!this.#parts.options.encryptionKeyLost) this.subscriptions.assertReadable();
   }
 
   /** Puts secrets under the current key, and begins to deliver. */

@@ -260,7 +260,7 @@ export class Running {
     await this.#events.prepare();
     // A wrong encryption key must be found at start, not by the first client, and before it has sealed anything.
     const { hooks: declared, encryptionKeyLost: isLost } = options;
-    await registry.establishKey({ declared, isLost });
+    await registry.establishKey({ declared, isLost, alsoShut: this.#events.subscriptions.undecryptable() });
     registry.onChange(() => {
       // A registration that ends after stop() must not bring its hook back.
       if (this.#isOver) return;

@@ -98,6 +98,30 @@ describeOnEachDatabase('a start with another encryption key', database => {
     expect(await callAll(['a', 'other', 'bare'])).toEqual(['answered', 'answered', 'answered']);
   });
 
+  it('fails, names hooks and subscriptions together, and writes nothing', async () => {
+    await sealDatabase({ functionName: 'a' }, { functionName: 'other' });
+    const parse = await startParseApplication({ database: fresh, webhooks: { encryptionKey } });
+    const subscription = { name: 'orders', url, events: ['*'] };
+    expect((await parse.master('POST', '/webhooks/subscriptions', { body: subscription })).status).toBe(201);
+    await parse.stop();
+    const before = await readStored();
+    for (const hooks of [[], ['a', 'other', 'bare']]) {
+      const declared = hooks.map((functionName, at) => ({ functionName, url, secret: secretOf(at) }));
+      const start = startParseApplication({
+        database: fresh,
+        webhooks: { encryptionKey: wrongKey, hooks: declared },
+      });
+      await expect(start).rejects.toMatchObject({
+        code: 'BROKEN_SECRET',
+        message: expect.stringMatching(
+          /secrets of function a, function other.*, subscription orders cannot be decrypted/,
+        ),
+      });
+    }
+    expect(await readStored()).toEqual(before);
+    expect(await callAll(['a', 'other', 'bare'])).toEqual(['answered', 'answered', 'answered']);
+  });
+
   it('fails when only the server keys tell, and makes none of its own', async () => {
     await sealDatabase({ functionName: 'a', signatures: ['v1', 'v1a'] });
     const parse = await startParseApplication({ database: fresh, webhooks: { encryptionKey } });

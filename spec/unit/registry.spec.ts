@@ -328,6 +328,22 @@ describe('a registry', () => {
     expect(contentOf(store)).toEqual(before);
   });
 
+  it('names what else a key does not open beside the hooks, and refuses it for that alone', async () => {
+    const alsoShut = ['subscription orders'];
+    const { registry, store } = openNode();
+    await expect(registry.establishKey({ ...started, alsoShut })).rejects.toThrow(
+      'secrets of subscription orders cannot be decrypted',
+    );
+    await registry.create({ functionName: 'f', url }, 'drop-unknown');
+    const wrong = openNode(store, 'another key').registry;
+    for (const declared of [[], [{ functionName: 'f', url, secret }]]) {
+      await expect(wrong.establishKey({ declared, isLost: false, alsoShut })).rejects.toThrow(
+        'secrets of function f, subscription orders cannot be decrypted',
+      );
+    }
+    await wrong.establishKey({ declared: [], isLost: true, alsoShut });
+  });
+
   it('tells the key of a database from before the key check by what is sealed in it', async () => {
     const { registry, store } = openNode();
     await registry.create({ functionName: 'f', url }, 'drop-unknown');

@@ -1,5 +1,4 @@
 // The subscriptions in force on this node, and every way to change them. Storage is written first, memory after.
-import { undecryptable } from '../hooks/establish-key';
 import type { StoreVersion } from '../hooks/hook-store';
 import { dropExpired } from '../hooks/secret-rotation';
 import type { JsonObject } from '../shared/json';
@@ -118,10 +117,12 @@ export class SubscriptionRegistry implements Subscriptions {
     return inForce && this.#view(inForce);
   }
 
-  /** Throws BROKEN_SECRET, naming them, when secrets of subscriptions were sealed with a key that is not at hand. For the start. */
-  assertReadable(): void {
-    const shut = this.installed().filter(({ broken }) => broken?.code === 'BROKEN_SECRET');
-    if (shut.length > 0) throw undecryptable(namesOf(shut));
+  /**
+   * Labels of those whose secrets were sealed with a key that is not at hand, for the error of a start: 20 of them, and how
+   * many more there are.
+   */
+  undecryptable(): readonly string[] {
+    return namesOf(this.installed().filter(({ broken }) => broken?.code === 'BROKEN_SECRET'));
   }
 
   /** Puts all secrets under the current encryption key, for the start. Answers how many subscriptions had a former one. */

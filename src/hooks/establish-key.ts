@@ -32,11 +32,14 @@ export interface KeyRequest {
    * are removed, and hooks that do not open stay as they are, rejecting every call.
    */
   readonly isLost: boolean;
+  /** Labels of what else does not open, such as subscriptions: named in the same error. Default none. */
+  readonly alsoShut?: readonly string[];
 }
 
 /**
- * Throws BROKEN_SECRET, which names the hooks, and changes nothing when something was sealed with a key that is not among
- * `boxes`. Otherwise the database is under the current key afterwards, unless that was replaced by a previous one already.
+ * Throws BROKEN_SECRET, which names all that does not open, and changes nothing when something was sealed with a key that
+ * is not among `boxes`. Otherwise the database is under the current key afterwards, unless that was replaced by a previous
+ * one already.
  */
 export async function establishKey(parts: EstablishKeyParts, request: KeyRequest): Promise<void> {
   const { store, boxes, logger } = parts;
@@ -128,14 +131,15 @@ async function resealRow(writer: HookWriter, row: SettingRow, boxes: SecretBoxes
 
 function assertOpens(
   { boxes, keys, defaults }: EstablishKeyParts,
-  { declared, isLost }: KeyRequest,
+  { declared, isLost, alsoShut = [] }: KeyRequest,
   state: StoredContent,
 ): void {
   const wanted = new Map(declared.map(parseDeclared).map(each => [hookKey(each.hook.target), each]));
   if (isLost) return;
   const stored = readStoredHooks(state, { boxes, defaults, previous: new Map() });
   const shut = [...stored.installed.values()].filter(isUndecryptable);
-  if (shut.some(({ key }) => wanted.get(key)?.secret === undefined)) throw undecryptable(labelsOf(shut));
+  if (alsoShut.length > 0 || shut.some(({ key }) => wanted.get(key)?.secret === undefined))
+    throw undecryptable([...labelsOf(shut), ...alsoShut]);
   if (stored.keyState === 'foreign')
     throw shut.length > 0
       ? undecryptable(labelsOf(shut))
