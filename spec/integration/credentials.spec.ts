@@ -1,7 +1,7 @@
 // What else a hook may show to its receiver, and which receivers it may reach, on the real server.
 import type { WebhooksOptions } from '../../src/index';
 import { describeOnDatabase, describeOnEachDatabase, type FreshDatabase } from '../support/databases';
-import { readRawRows } from '../support/hook-rows';
+import { readRawRows, replaceInRow } from '../support/hook-rows';
 import { readCertificate } from '../support/misbehaving-receiver';
 import { startParseApplication, type Answer, type ParseApplication } from '../support/parse-application';
 import { startParseProcess } from '../support/parse-process';
@@ -203,6 +203,39 @@ describeOnEachDatabase('credentials of a hook', database => {
       const without = await register({ tls: { ca: receiverCa } }, strict.url);
       expect((await run(withOne.name)).body).toEqual({ result: 1 });
       failsIn(await run(without.name));
+    });
+
+    it('is refused with an http URL, at registration and when one of the two changes', async () => {
+      const tls = { ca: receiverCa };
+      const refused = {
+        status: 400,
+        body: { code: 143, error: 'tls cannot be given for an http url: its connections have no TLS' },
+      };
+      expect((await register({ tls })).answer).toMatchObject(refused);
+      const { name, path } = await register({ tls }, plain.url);
+      const url = receiver.on(`/${name}`, () => ({ success: 1 }));
+      expect(await parse.master('PATCH', path, { body: { url } })).toMatchObject(refused);
+      // As the Dashboard does it.
+      expect(await parse.master('PUT', `/hooks/functions/${name}`, { body: { url } })).toMatchObject(refused);
+      expect((await parse.master('PATCH', path, { body: { url, tls: null } })).status).toBe(200);
+      expect(await parse.master('PATCH', path, { body: { tls } })).toMatchObject(refused);
+      expect((await parse.master('PATCH', path, { body: { timeoutMs: 4000 } })).status).toBe(200);
+    });
+
+    it('of a row whose URL became http elsewhere is told to the log, and the hook is called', async () => {
+      const { name, path } = await register({ tls: { ca: receiverCa } }, plain.url);
+      const url = receiver.on(`/${name}`, () => ({ success: 1 }));
+      await replaceInRow(database.kind, fresh, {
+        className: '_Hooks',
+        where: { functionName: name },
+        column: 'url',
+        change: () => url,
+      });
+      // Registering anything makes this node read again.
+      for (const _twice of [1, 2]) await register({});
+      expect((await run(name)).body).toEqual({ result: 1 });
+      expect((await parse.master('PATCH', path, { body: { timeoutMs: 4000 } })).status).toBe(200);
+      expect(parse.logs.filter(line => line.includes(`${name} is called without TLS`))).toHaveLength(1);
     });
 
     const garbage = '-----BEGIN CERTIFICATE-----\ncanarycanary\n-----END CERTIFICATE-----\n';

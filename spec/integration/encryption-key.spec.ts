@@ -231,7 +231,9 @@ describeOnEachDatabase('a start with a new encryption key and the previous one',
       signatures: ['v1', 'v1a'],
     });
     secret = String(answer.body.secret);
-    await parse.registerHook({ functionName: 'basic', url, basicAuth, tls });
+    await parse.registerHook({ functionName: 'basic', url, basicAuth });
+    // Nobody calls it.
+    await parse.registerHook({ functionName: 'mutual', url: 'https://example.com/hook', tls });
     // A row that cannot be used keeps its settings, too.
     await parse.registerHook({ functionName: 'unusable', url, headers: { 'x-key': 'a header' } });
     await replaceInRow(database.kind, fresh, {
@@ -264,7 +266,7 @@ describeOnEachDatabase('a start with a new encryption key and the previous one',
     expect(basic?.headers['authorization']).toBe(`Basic ${btoa('parse:a password')}`);
     expect((await parse.master('GET', '/webhooks/ed25519.json')).body).toEqual(publicKeys);
     // The key of tls belongs to its certificate, or this would be refused.
-    const path = '/webhooks/hooks/functions/basic';
+    const path = '/webhooks/hooks/functions/mutual';
     const shown = (await parse.master('GET', path)).body.tls;
     expect((await parse.master('PATCH', path, { body: { tls: shown } })).status).toBe(200);
   }
@@ -272,7 +274,7 @@ describeOnEachDatabase('a start with a new encryption key and the previous one',
   it('keeps all secrets, and from then on the new key is enough and the previous one is refused', async () => {
     const rotating = await start({ encryptionKey: newKey, previousEncryptionKeys: ['another', masterKey] });
     expect(rotating.logs).toContainEqual(
-      expect.stringContaining('secrets of 3 hooks, kept under a previous'),
+      expect.stringContaining('secrets of 4 hooks, kept under a previous'),
     );
     await expectAllAsItWas(rotating);
     await rotating.stop();
@@ -358,7 +360,7 @@ describeOnEachDatabase('a start with a new encryption key and the previous one',
     const failed = { code: 141, error: expect.stringContaining('webhook function header failed') };
     expect((await parse.client('POST', '/functions/header', { body: {} })).body).toEqual(failed);
     expect(receiver.calls).toEqual([]);
-    for (const functionName of ['header', 'basic']) await parse.removeHook({ functionName });
+    for (const functionName of ['header', 'basic', 'mutual']) await parse.removeHook({ functionName });
     await parse.registerHook({ functionName: 'header', url, signatures: ['v1a'] });
     const keys = (await parse.master('GET', '/webhooks/ed25519.json')).body;
     expect(keys).toEqual({ publicKeys: [expect.stringMatching(/^whpk_/)] });

@@ -6,6 +6,7 @@ import { systemClock, type Clock } from '../../src/shared/clock';
 import { openRecord } from '../../src/hooks/stored-settings';
 import { ManualClock } from '../support/manual-clock';
 import { MemoryHookStore } from '../support/memory-hook-store';
+import { readCertificate } from '../support/misbehaving-receiver';
 import { boxOf } from '../support/secret-boxes';
 
 const url = 'https://example.com/hook';
@@ -57,6 +58,18 @@ describe('a registry', () => {
       [hook.key, removedAt],
       [hook.key, reconciledAt],
     ]);
+  });
+
+  it('refuses a declaration of tls with an http url, and writes nothing', async () => {
+    const { registry, store } = openNode();
+    const declared = { functionName: 'f', url: 'http://example.com/', tls: { ca: readCertificate('ca') } };
+    await expect(registry.reconcile([declared], false)).rejects.toMatchObject({
+      code: 'INVALID_OPTION',
+      message: expect.stringContaining('hooks.0 is invalid: tls cannot be given'),
+    });
+    expect((await store.readAll()).hooks).toEqual([]);
+    const { created } = await registry.reconcile([{ ...declared, url: 'https://example.com/' }], false);
+    expect(created).toEqual(['function f']);
   });
 
   it('has a hook in force when its registration is answered, with defaults and its own settings', async () => {

@@ -3,6 +3,7 @@ import { generateSecret } from '../../src/shared/secret-format';
 import { systemClock } from '../../src/shared/clock';
 import { ManualClock } from '../support/manual-clock';
 import { MemoryHookStore } from '../support/memory-hook-store';
+import { readCertificate } from '../support/misbehaving-receiver';
 import { openMemoryNode } from '../support/subscription-node';
 
 const fields = { name: 'orders', url: 'https://example.com/events', events: ['object.*'] };
@@ -85,6 +86,25 @@ describe('a registry of subscriptions', () => {
     expect((await registry.update(id, { url: 'https://example.com/other' })).fields.url).toContain('/other');
     const moved = await registry.update(id, { url: elsewhere, headers: { 'X-Key': 'another' } });
     expect(moved.fields.url).toBe(elsewhere);
+  });
+
+  it('refuses tls with an http url, at creation and when one of the two changes', async () => {
+    const tls = { ca: readCertificate('ca') };
+    const plain = 'http://example.com/events';
+    const refused = { code: 'INVALID_SUBSCRIPTION', message: expect.stringContaining('tls cannot be given') };
+    await expect(create({ url: plain, tls })).rejects.toMatchObject(refused);
+    const { registry, store, lines, id } = await create({ tls });
+    await expect(registry.update(id, { url: plain })).rejects.toMatchObject(refused);
+    expect((await registry.update(id, { url: plain, tls: null })).fields).toMatchObject({ url: plain });
+    await expect(registry.update(id, { tls })).rejects.toMatchObject(refused);
+    await registry.update(id, { url: fields.url, tls });
+    // A row that has both all the same is sent to, changed and paused as before, and told once.
+    const row = store.rows.get(id);
+    await store.writeSettings(id, String(row?.settings).replace(fields.url, plain));
+    for (const _twice of [1, 2]) await registry.reload();
+    expect(registry.endpoints.find(`subscription/${id}`)).toMatchObject({ url: plain, isPaused: false });
+    expect((await registry.update(id, { timeoutMs: 5 })).broken).toBeUndefined();
+    expect(lines.filter(line => line.includes('without TLS'))).toHaveLength(1);
   });
 
   it('rotates the secret, and shows when the former one ends', async () => {

@@ -8,6 +8,7 @@ import type { StoreVersion } from '../hooks/hook-store';
 import type { SecretBoxes } from '../hooks/secret-box';
 import { dropExpired, rotate, type SecretSet } from '../hooks/secret-rotation';
 import { resealRecord, tryParseJson } from '../hooks/stored-settings';
+import { assertTlsFits } from '../hooks/validate-hook';
 import type { Clock } from '../shared/clock';
 import { generateSecret } from '../shared/secret-format';
 import {
@@ -63,6 +64,7 @@ export class SubscriptionChanges {
     const name = parseSubscriptionName(givenName);
     const settings = changeSubscription({}, fields);
     const secret = isGiven(givenSecret) ? parseSecret(givenSecret) : generateSecret(clock);
+    asInvalidSubscription(() => assertTlsFits(settings.url, settings));
     this.#assertUsable(settings, secret);
     await this.#parts.completeKeys(settings);
     const objectId = subscriptionObjectId(name);
@@ -89,6 +91,9 @@ export class SubscriptionChanges {
     return lock.exclusively(async writer => {
       const row = await this.#find(objectId);
       const record = this.#changed(row, fields);
+      // Not of other changes: a row that has both already must stay changeable.
+      if (isGiven(fields.url) || isGiven(fields.tls))
+        asInvalidSubscription(() => assertTlsFits(record.settings.url, record.settings));
       this.#assertUsable(record.settings, record.secrets.current);
       await store.writeSettings(objectId, await this.#seal(writer, objectId, record));
       return this.#followActive(row, record.settings.active ?? true);

@@ -1,6 +1,7 @@
 // The subscriptions in force on this node, and every way to change them. Storage is written first, memory after.
 import type { StoreVersion } from '../hooks/hook-store';
 import { dropExpired } from '../hooks/secret-rotation';
+import { hasUnusedTls } from '../hooks/validate-hook';
 import type { JsonObject } from '../shared/json';
 import type { Logger } from '../shared/logger';
 import type { EndpointKey } from './delivery';
@@ -262,6 +263,8 @@ export class SubscriptionRegistry implements Subscriptions {
     const subscription = isSame ? before.subscription : installSubscription(row, this.#parts.boxes);
     if (subscription.broken)
       this.#reportOnce(`${subscription.label} gets nothing: ${subscription.broken.reason}`);
+    else if (hasUnusedTls(subscription.settings.url, subscription.settings))
+      this.#reportOnce(`${subscription.label} is called without TLS: it has tls, and an http url`);
     const isPaused =
       subscription.broken !== undefined || pauseReasonOf(subscription, row.health) !== undefined;
     const { resumedAt } = row.health;

@@ -6,7 +6,7 @@ import { isRowOf, type HookTarget, type RowName } from './hook';
 import type { HookRecords } from './hook-records';
 import { changeSettings, type HookSettings } from './hook-settings';
 import type { HookWriter } from './hook-store';
-import { parseHookRow } from './validate-hook';
+import { assertTlsFits, parseHookRow } from './validate-hook';
 
 export interface HookChange {
   /** Checked. */
@@ -60,6 +60,8 @@ async function changedSettings(
     return unchanged;
   }
   if (given && record.secrets) assertSecretFits(settings, record.secrets.current);
+  // Not of other changes: a row that has both already must stay changeable.
+  if (url !== undefined || given?.tls !== undefined) assertTlsFits(to, settings);
   assertReachable(to, settings);
   return given ? records.seal(writer, target, { ...record, settings }) : unchanged;
 }

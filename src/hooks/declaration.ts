@@ -3,7 +3,7 @@ import { WebhookError } from '../errors';
 import { decodeSecret, minHmacTokenBytes } from '../shared/secret-format';
 import type { Hook } from './hook';
 import { changeSettings, settingNames, type HookSettings } from './hook-settings';
-import { parseTarget, parseUrl } from './validate-hook';
+import { assertTlsFits, parseTarget, parseUrl } from './validate-hook';
 
 export type Declaration = Readonly<Record<string, unknown>>;
 
@@ -60,6 +60,7 @@ export function parseDeclared(declaration: Declaration, at: number): Declared {
     const settings = changeSettings(hook.target, {}, settingsOf(declaration, 'refuse-unknown'));
     const secret = secretOf(declaration);
     if (secret !== undefined) assertSecretFits(settings, secret);
+    assertTlsFits(hook.url, settings);
     return { hook, settings, secret };
   } catch (cause) {
     if (!(cause instanceof WebhookError)) throw cause;

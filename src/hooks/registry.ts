@@ -31,7 +31,7 @@ import {
   type StoredHooks,
   type UnusableRow,
 } from './stored-hooks';
-import { parseHookRow, parseUrl } from './validate-hook';
+import { assertTlsFits, parseHookRow, parseUrl } from './validate-hook';
 
 export interface RegistryParts {
   readonly store: HookStore;
@@ -129,6 +129,7 @@ export class HookRegistry {
     const settings = changeSettings(hook.target, {}, settingsOf(declaration, extras));
     const secret = secretOf(declaration) ?? generateSecret(this.#parts.clock);
     assertSecretFits(settings, secret);
+    assertTlsFits(hook.url, settings);
     this.#assertReachable(hook.url, settings);
     await this.#parts.store.exclusively(async writer => {
       if (await hasUsableRow(writer, hook.target)) throw duplicate(hook.target);

@@ -7,7 +7,7 @@ import { installHook, type BrokenSettings, type HookHealth, type InstalledHook }
 import { keyStateOf, otherKeyMessage, type KeyState } from './key-check';
 import type { SecretBoxes, SecretOpener } from './secret-box';
 import { openRecord, type HookRecord } from './stored-settings';
-import { parseHookRow } from './validate-hook';
+import { hasUnusedTls, parseHookRow } from './validate-hook';
 
 /** A row of `_Hooks` that is left where it is and not installed. */
 export interface UnusableRow {
@@ -61,6 +61,8 @@ export function readStoredHooks(
     const record = readRecord(hook.target, stored, boxes);
     if (record.broken)
       problems.push(`webhook ${hookLabel(hook.target)} rejects every call: ${record.broken.reason}`);
+    if (hasUnusedTls(hook.url, record.settings))
+      problems.push(`webhook ${hookLabel(hook.target)} is called without TLS: it has tls, and an http url`);
     // The last row wins where the built-in left several: it is the one the built-in would have called.
     installed.set(
       key,

@@ -99,6 +99,20 @@ export function parseUrl(url: unknown): string {
   return url;
 }
 
+/** Throws INVALID_HOOK for certificates that nothing would use: a connection to an http URL has no TLS. */
+export function assertTlsFits(url: string, { tls }: { readonly tls?: unknown }): void {
+  if (hasUnusedTls(url, { tls }))
+    throw new WebhookError(
+      'INVALID_HOOK',
+      'tls cannot be given for an http url: its connections have no TLS',
+    );
+}
+
+/** True of settings whose certificates nothing uses, as rows may have them. `url`: absolute, http or https. */
+export function hasUnusedTls(url: string, { tls }: { readonly tls?: unknown }): boolean {
+  return tls !== undefined && new URL(url).protocol === 'http:';
+}
+
 /** A URL as messages show it: without what may be a user name and a password, however it is malformed. */
 function describeUrl(url: string): string {
   return describe(url.replace(/^.*@/s, '********@'));
