@@ -226,6 +226,18 @@ export class RunningEvents {
     return this.#dispatcher.stateOf(hookEndpointKey(hook.key));
   }
 
+  /** Breakers and attempts under way of subscriptions on this node, oldest first. */
+  subscriptionLanes(): readonly {
+    readonly name: string;
+    readonly breaker: LaneState;
+    readonly inFlight: number;
+  }[] {
+    return this.subscriptions.installed().map(({ name, key }) => {
+      const { breaker, inFlight } = this.#dispatcher.stateOf(key);
+      return { name, breaker, inFlight };
+    });
+  }
+
   /** For metrics. */
   get reading(): Promise<EventsReading> {
     return this.#refreshHealth(metricsHealthMs).then(() => this.#read());

@@ -3,7 +3,8 @@ import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import type { RequestHandler } from 'express';
 import { createManagementApi } from './api/management-api';
-import { createMetrics, type LaneReading, type Metrics } from './api/metrics';
+import type { LaneReading } from './api/lane-gauges';
+import { createMetrics, type Metrics } from './api/metrics';
 import { createPublicRouter } from './api/public-router';
 import { HookCaller } from './blocking/hook-caller';
 import { OperationDeadline } from './blocking/operation-deadline';
@@ -123,6 +124,7 @@ export class Running {
     const metrics = createMetrics({
       listHooks: () => registry.list(),
       readLane,
+      readSubscriptions: () => events.subscriptionLanes(),
       readEvents: () => events.reading,
     });
     const { breakerFailures, breakerFailurePercent, breakerOpenMs } = options;

@@ -343,7 +343,7 @@ describe('the public router when something breaks', () => {
     const lines: string[] = [];
     const log = (line: string): void => void lines.push(line);
     const metrics = {
-      ...createMetrics({ listHooks: () => [], readLane: fail, readEvents: fail }),
+      ...createMetrics({ listHooks: () => [], readLane: fail, readSubscriptions: fail, readEvents: fail }),
       render: async () => fail(),
     };
     const front = await mount(

@@ -4,7 +4,8 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import express, { type RequestHandler } from 'express';
 import { createManagementApi } from '../../src/api/management-api';
-import { createMetrics, type LaneReading } from '../../src/api/metrics';
+import type { LaneReading } from '../../src/api/lane-gauges';
+import { createMetrics } from '../../src/api/metrics';
 import type { DeliveryStore } from '../../src/events/delivery-store';
 import type { DeliveryIntake } from '../../src/events/dispatching';
 import { EventPublisher } from '../../src/events/event-publisher';
@@ -84,6 +85,7 @@ export async function startEventsApi(store: DeliveryStore = new MemoryDeliverySt
     metrics: createMetrics({
       listHooks: () => registry.list(),
       readLane: () => closedLane,
+      readSubscriptions: () => [],
       readEvents: () => ({ spooled: 0, subscriptions: { healthy: 0, failing: 0, paused: 0, broken: 0 } }),
     }),
     readEvents: async () => ({

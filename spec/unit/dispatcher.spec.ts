@@ -613,6 +613,25 @@ describe('a dispatcher', () => {
     await stop();
   });
 
+  it('says what its breaker is: closed, open, and half-open while a probe is under way', async () => {
+    const { endpoints, dispatcher, take, advance, requests, answerWith, stop } = await open({
+      breaker: { failuresToOpen: 3, failurePercent: 0, openMs: 1000 },
+    });
+    endpoints.set('one', { concurrency: 1, retry: { scheduleMs: [3_600_000], jitter: 0 } });
+    expect(dispatcher.stateOf('one')).toMatchObject({ breaker: 'closed', inFlight: 0 });
+    answerWith(() => ({ ...ok, status: 500 }));
+    await take(newDeliveries(10, 'one'));
+    expect(dispatcher.stateOf('one')).toMatchObject({ breaker: 'open', inFlight: 0 });
+    answerWith(undefined);
+    await advance(100, 12);
+    expect(dispatcher.stateOf('one')).toMatchObject({ breaker: 'half-open', inFlight: 1 });
+    await requests.at(-1)?.answer(ok);
+    expect(dispatcher.stateOf('one')).toMatchObject({ breaker: 'closed' });
+    answerWith(() => ok);
+    for (const request of requests) await request.answer(ok);
+    await stop();
+  });
+
   it('cancels what was for an endpoint that is gone, and nothing for its successor', async () => {
     const { store, endpoints, clock, take, advance, requests, stop } = await open();
     let made = 0;

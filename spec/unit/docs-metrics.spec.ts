@@ -43,6 +43,7 @@ async function scrape(): Promise<{
   const metrics = createMetrics({
     listHooks: () => [hook],
     readLane: () => ({ breaker: 'closed', inFlight: 0 }),
+    readSubscriptions: () => [{ name: 'orders', breaker: 'closed', inFlight: 0 }],
     readEvents: () => ({ spooled: 0, subscriptions: { healthy: 1, failing: 0, paused: 0, broken: 0 } }),
   });
   for (const key of ['hook/trigger/Puppy/afterSave', 'subscription/one']) {

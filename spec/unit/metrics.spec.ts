@@ -1,5 +1,6 @@
 import { maxLabels } from '../../src/api/hook-labels';
-import { createMetrics, type LaneReading, type Metrics } from '../../src/api/metrics';
+import type { LaneReading } from '../../src/api/lane-gauges';
+import { createMetrics, type Metrics, type MetricsParts } from '../../src/api/metrics';
 import type { EndedCall } from '../../src/blocking/call-observer';
 import { failureKinds } from '../../src/blocking/failure-message';
 import type { HookTarget } from '../../src/hooks/hook';
@@ -25,10 +26,12 @@ const events = { spooled: 3, subscriptions: { healthy: 5, failing: 1, paused: 2,
 function open(
   hooks: InstalledHook[] = [puppy, hello],
   readings: Partial<Record<string, LaneReading>> = {},
+  readSubscriptions: MetricsParts['readSubscriptions'] = () => [],
 ): Metrics {
   return createMetrics({
     listHooks: () => hooks,
     readLane: hook => readings[hook.key] ?? { breaker: 'closed', inFlight: 0 },
+    readSubscriptions,
     readEvents: () => events,
   });
 }
@@ -121,6 +124,7 @@ describe('metrics', () => {
     const metrics = createMetrics({
       listHooks: () => hooks,
       readLane: ({ key }) => (key === `function/f${maxLabels + 1}` ? last : busy),
+      readSubscriptions: () => [],
       readEvents: () => events,
     });
     for (const hook of hooks) metrics.callEnded({ ...ended, hook });
@@ -181,6 +185,24 @@ describe('metrics', () => {
     hooks.pop();
     expect(await samples(metrics, 'parse_webhooks_breaker_state')).toEqual(['{hook="beforeSave Puppy"} 1']);
     expect(await samples(metrics, 'parse_webhooks_calls_in_flight')).toEqual(['{hook="beforeSave Puppy"} 1']);
+  });
+
+  it('show breakers and attempts in flight of subscriptions: of the oldest 1,000, and of the rest as one', async () => {
+    const lanes = [{ name: 'orders', breaker: 'half-open', inFlight: 1 } as const];
+    const metrics = open([], {}, () => lanes);
+    expect(await samples(metrics, 'parse_webhooks_endpoint_breaker_state')).toEqual([
+      '{subscription="orders"} 1',
+    ]);
+    const busy = { breaker: 'open', inFlight: 2 } as const;
+    const many = Array.from({ length: maxLabels + 3 }, (_, n) => ({ ...busy, name: `s${n}` }));
+    const crowded = open([], {}, () => many);
+    const breakers = await samples(crowded, 'parse_webhooks_endpoint_breaker_state');
+    expect(breakers).toHaveLength(maxLabels + 1);
+    expect(breakers.at(-1)).toBe('{subscription="other"} 2');
+    const inFlight = await samples(crowded, 'parse_webhooks_endpoint_attempts_in_flight');
+    expect(inFlight.at(-1)).toBe('{subscription="other"} 6');
+    many.length = 0;
+    expect(await samples(crowded, 'parse_webhooks_endpoint_breaker_state')).toEqual([]);
   });
 
   it('count attempts of deliveries by kind of endpoint, outcome and error, and how deliveries end', async () => {

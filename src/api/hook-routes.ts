@@ -10,7 +10,7 @@ import {
   type HookTarget,
   type RowName,
 } from '../hooks/hook';
-import type { LaneReading } from './metrics';
+import type { LaneReading } from './lane-gauges';
 import { showSettings } from '../hooks/stored-settings';
 import type { InstalledHook } from '../hooks/installed-hook';
 import { unknownHook } from '../hooks/change-hook';

@@ -1,5 +1,5 @@
 // Prometheus metrics of one Webhooks, in a registry of its own: nothing global is touched. docs/metrics.md is its table.
-import { Counter, Gauge, Registry } from 'prom-client';
+import { Counter, Registry } from 'prom-client';
 import type { CallObserver, EndedCall } from '../blocking/call-observer';
 import { failureKinds } from '../blocking/failure-message';
 import type { HookTarget } from '../hooks/hook';
@@ -7,17 +7,15 @@ import type { InstalledHook } from '../hooks/installed-hook';
 import { triggerNames } from '../hooks/trigger-rules';
 import type { AttemptObserver } from '../events/dispatching';
 import { createDeliveryMetrics, type EventsReading } from './delivery-metrics';
-import { HookLabels, otherHooks } from './hook-labels';
+import { HookLabels, maxLabels, otherHooks } from './hook-labels';
+import { createLaneGauges, type LaneReading } from './lane-gauges';
 import { CounterFamily, HistogramFamily, type HistogramSeries } from './series';
-
-export interface LaneReading {
-  readonly breaker: 'closed' | 'open' | 'half-open';
-  readonly inFlight: number;
-}
 
 export interface MetricsParts {
   readonly listHooks: () => readonly InstalledHook[];
   readonly readLane: (hook: InstalledHook) => LaneReading;
+  /** Those in force, oldest first. */
+  readonly readSubscriptions: () => readonly ({ readonly name: string } & LaneReading)[];
   readonly readEvents: () => EventsReading | Promise<EventsReading>;
 }
 
@@ -28,8 +26,6 @@ export interface Metrics extends CallObserver, AttemptObserver {
   /** Removes the series of hooks that are no longer registered. */
   keepOnly(keys: ReadonlySet<string>): void;
 }
-
-const breakerValues = { closed: 0, 'half-open': 1, open: 2 } as const;
 
 /** Seconds. Blocking calls are meant to take milliseconds and cannot take more than 30 s. */
 const buckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
@@ -123,42 +119,29 @@ export function createMetrics(parts: MetricsParts): Metrics {
     return series;
   }
 
-  /** One value for each label; hooks that share one are put together. */
-  function gather(read: (lane: LaneReading) => number, join: (a: number, b: number) => number) {
-    const values = new Map<string, number>();
-    for (const hook of parts.listHooks()) {
-      const label = labels.of(hook);
-      const value = read(parts.readLane(hook));
-      const former = values.get(label);
-      values.set(label, former === undefined ? value : join(former, value));
-    }
-    return values;
-  }
-
-  new Gauge({
-    name: 'parse_webhooks_breaker_state',
-    help: 'Breaker of a hook on this node: 0 closed, 1 half-open, 2 open.',
-    labelNames: ['hook'],
-    registers,
-    collect() {
-      this.reset();
-      const states = gather(({ breaker }) => breakerValues[breaker], Math.max);
-      for (const [hook, state] of states) this.set({ hook }, state);
+  createLaneGauges(registry, {
+    label: 'hook',
+    breaker: {
+      name: 'parse_webhooks_breaker_state',
+      help: 'Breaker of a hook on this node: 0 closed, 1 half-open, 2 open.',
     },
+    inFlight: { name: 'parse_webhooks_calls_in_flight', help: 'Calls of a hook under way on this node.' },
+    read: () => parts.listHooks().map(hook => ({ label: labels.of(hook), ...parts.readLane(hook) })),
   });
-  new Gauge({
-    name: 'parse_webhooks_calls_in_flight',
-    help: 'Calls of a hook under way on this node.',
-    labelNames: ['hook'],
-    registers,
-    collect() {
-      this.reset();
-      const counts = gather(
-        ({ inFlight }) => inFlight,
-        (a, b) => a + b,
-      );
-      for (const [hook, count] of counts) this.set({ hook }, count);
+  createLaneGauges(registry, {
+    label: 'subscription',
+    breaker: {
+      name: 'parse_webhooks_endpoint_breaker_state',
+      help: 'Breaker of a subscription on this node: 0 closed, 1 half-open, 2 open.',
     },
+    inFlight: {
+      name: 'parse_webhooks_endpoint_attempts_in_flight',
+      help: 'Attempts to a subscription under way on this node.',
+    },
+    read: () =>
+      parts
+        .readSubscriptions()
+        .map(({ name, ...lane }, at) => ({ label: at < maxLabels ? name : otherHooks, ...lane })),
   });
   return {
     contentType: registry.contentType,

@@ -4,7 +4,8 @@ import { parseCodes } from '../errors';
 import type { InstalledHook } from '../hooks/installed-hook';
 import type { SeenNode } from '../hooks/hook-store';
 import { version } from '../shared/version';
-import type { LaneReading, Metrics } from './metrics';
+import type { LaneReading } from './lane-gauges';
+import type { Metrics } from './metrics';
 
 export interface PublicKeys {
   /** The body of a JSON Web Key Set. */

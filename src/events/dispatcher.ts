@@ -2,6 +2,7 @@
 // Each endpoint has a lane, so that none waits for another; the store is asked in batches only.
 import { setMaxListeners } from 'node:events';
 import type { ExchangeClient } from '../http/exchange';
+import type { LaneState } from '../http/lane';
 import type { Clock } from '../shared/clock';
 import type { Logger } from '../shared/logger';
 import { AttemptMaker, type AttemptEnd, type MadeAttempt } from './attempt-maker';
@@ -211,13 +212,13 @@ export class InProcessDispatcher implements Dispatcher {
 
   /** What is known of an endpoint on this node. */
   stateOf(key: EndpointKey): {
-    readonly breaker: 'closed' | 'open';
+    readonly breaker: LaneState;
     readonly inFlight: number;
     readonly held: number;
   } {
     const lane = this.#memory.findLane(key);
     return {
-      breaker: lane?.isBreakerOpen === true ? 'open' : 'closed',
+      breaker: lane?.breaker ?? 'closed',
       inFlight: lane?.inFlight ?? 0,
       held: lane?.held.rows ?? 0,
     };

@@ -1,6 +1,13 @@
 // The lane of one endpoint in a dispatcher's memory: what waits for an attempt, in which order it goes, and when the
 // next one may start. Makes no attempt and calls no store.
-import { Lane, type Finding, type LaneEvent, type LaneOptions, type LaneResult } from '../http/lane';
+import {
+  Lane,
+  type Finding,
+  type LaneEvent,
+  type LaneOptions,
+  type LaneResult,
+  type LaneState,
+} from '../http/lane';
 import type { Clock } from '../shared/clock';
 import type { AttemptEnd } from './attempt-maker';
 import type { Delivery, EndpointKey } from './delivery';
@@ -71,8 +78,12 @@ export class EndpointLane {
     return this.#fresh.length + this.#retries.length + this.#backlog.length;
   }
 
+  get breaker(): LaneState {
+    return this.#breaker?.lane.state ?? 'closed';
+  }
+
   get isBreakerOpen(): boolean {
-    return this.#breaker !== undefined && this.#breaker.lane.state !== 'closed';
+    return this.breaker !== 'closed';
   }
 
   /** Neither attempts nor claims before this time, on the monotonic clock. */
@@ -162,8 +173,7 @@ export class EndpointLane {
   startsAt(): number | undefined {
     if (this.waiting === 0 || this.isSuspended || this.inFlight >= this.concurrency) return undefined;
     const free = this.#fresh.length + this.#retries.length > 0 ? 0 : this.#nextBacklogAt;
-    const state = this.#breaker?.lane.state ?? 'closed';
-    switch (state) {
+    switch (this.breaker) {
       case 'closed':
         return Math.max(this.#holdUntil, free);
       case 'open':
@@ -199,9 +209,8 @@ export class EndpointLane {
   /** True when rows may be claimed for it, as far as its room goes. */
   wantsRows(now: number, hasRoom: boolean): boolean {
     if (this.isSuspended || this.#holdUntil > now) return false;
-    const state = this.#breaker?.lane.state ?? 'closed';
-    if (state === 'closed') return hasRoom;
-    return state === 'open' && this.#probeAt <= now && this.held.rows === 0;
+    if (this.breaker === 'closed') return hasRoom;
+    return this.breaker === 'open' && this.#probeAt <= now && this.held.rows === 0;
   }
 
   /** Runs an attempt under the breaker. */
