@@ -202,6 +202,7 @@ export class Running {
       depth,
       matcher: events.matcher,
       intake: events.intake,
+      onUntold: (hook, failure) => countCall(hook, { failure, durationMs: 0 }, { metrics, clock }),
       clock,
       logger,
     });
@@ -313,18 +314,28 @@ export class Running {
   }
 }
 
+interface CountingParts {
+  readonly metrics: Metrics;
+  readonly clock: Clock;
+}
+
 /** An attempt of an `after*` hook counts as a call of it. */
-function countAttempt(
+function countAttempt(hook: InstalledHook, { attempt, outcome }: AttemptEnded, parts: CountingParts): void {
+  const failure = outcome.kind === 'failed' ? (asFailureKind(outcome.error) ?? 'status') : undefined;
+  countCall(hook, { failure, durationMs: attempt.durationMs }, parts);
+  // A receiver that wants no more of a delivery is there, and has not taken it: neither a success nor a failure.
+  if (outcome.kind === 'succeeded') hook.health.lastSuccessAt = parts.clock.now();
+}
+
+/** Of an `after*` hook, made or not. */
+function countCall(
   hook: InstalledHook,
-  { attempt, outcome }: AttemptEnded,
-  { metrics, clock }: { readonly metrics: Metrics; readonly clock: Clock },
+  { failure, durationMs }: { readonly failure: FailureKind | undefined; readonly durationMs: number },
+  { metrics, clock }: CountingParts,
 ): void {
   const { health } = hook;
   health.calls += 1;
-  const failure = outcome.kind === 'failed' ? (asFailureKind(outcome.error) ?? 'status') : undefined;
-  if (failure === undefined) {
-    health.lastSuccessAt = clock.now();
-  } else {
+  if (failure !== undefined) {
     health.failures += 1;
     health.lastFailureAt = clock.now();
     health.lastFailure = failure;
@@ -335,7 +346,7 @@ function countAttempt(
     ...(failure !== undefined && { failure }),
     failedOpen: false,
     overBudget: false,
-    durationMs: attempt.durationMs,
+    durationMs,
   });
 }
 

@@ -4,6 +4,7 @@ import type { InstalledHook } from '../hooks/installed-hook';
 import type { Clock } from '../shared/clock';
 import { createDeliveryId, createMessageId } from '../shared/ids';
 import { encodeBodyText, selectKeys, type CallFields } from '../wire/call-fields';
+import { maxDepth } from '../wire/request-headers';
 import { hookEndpointKey } from './hook-endpoints';
 import type { NewDelivery } from './delivery';
 
@@ -17,28 +18,41 @@ export interface HookNotice {
   readonly traceparent?: string | undefined;
 }
 
+/** Why a notice became no delivery: too many webhooks deep, or above `maxRequestBytes`. */
+export type NoticeFailure = 'loop' | 'request-too-large';
+
+/** `none`: it is none of the hook's business. */
+export type ToldNotice =
+  | { readonly kind: 'delivery'; readonly delivery: NewDelivery }
+  | { readonly kind: 'none' }
+  | { readonly kind: 'failed'; readonly failure: NoticeFailure; readonly detail: string };
+
 /**
- * The delivery of a notice; undefined when the hook's `active`, `where` or `changed` says that it is none of its business,
- * and for a hook whose settings cannot be read: what it must not send is not known either. Throws RangeError for a body
- * above the hook's `maxRequestBytes`.
+ * The delivery of a notice; `none` when the hook's `active`, `where` or `changed` says so, and for a hook whose settings
+ * cannot be read: what it must not send is not known either. Throws when the fields cannot be written as JSON.
  */
 export function hookDelivery(
   hook: InstalledHook,
   { fields, changedKeys, depth, traceparent }: HookNotice,
   clock: Clock,
-): NewDelivery | undefined {
+): ToldNotice {
   const { settings, broken } = hook;
-  if (broken !== undefined || !settings.active) return undefined;
-  if (settings.changed && changedKeys && !changedMatches(settings.changed, changedKeys)) return undefined;
-  if (hook.matches && fields.object && !hook.matches(fields.object)) return undefined;
+  if (broken !== undefined || !settings.active) return { kind: 'none' };
+  if (settings.changed && changedKeys && !changedMatches(settings.changed, changedKeys))
+    return { kind: 'none' };
+  if (hook.matches && fields.object && !hook.matches(fields.object)) return { kind: 'none' };
+  if (depth > maxDepth)
+    return { kind: 'failed', failure: 'loop', detail: `depth ${depth} is above ${maxDepth}` };
   const body = encodeBodyText(selectKeys(fields, settings));
   const { maxRequestBytes } = settings;
   // A character takes three bytes at most.
-  if (body.length * 3 > maxRequestBytes && Buffer.byteLength(body) > maxRequestBytes)
-    throw new RangeError(`${Buffer.byteLength(body)} bytes, maxRequestBytes is ${maxRequestBytes}`);
+  if (body.length * 3 > maxRequestBytes && Buffer.byteLength(body) > maxRequestBytes) {
+    const detail = `${Buffer.byteLength(body)} bytes, maxRequestBytes is ${maxRequestBytes}`;
+    return { kind: 'failed', failure: 'request-too-large', detail };
+  }
   const now = clock.now();
   const { target } = hook.hook;
-  return {
+  const delivery: NewDelivery = {
     id: createDeliveryId(clock),
     webhookId: createMessageId(clock),
     endpoint: hookEndpointKey(hook.key),
@@ -52,4 +66,5 @@ export function hookDelivery(
     depth,
     traceparent,
   };
+  return { kind: 'delivery', delivery };
 }

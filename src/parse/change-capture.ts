@@ -4,7 +4,12 @@ import { readTraceparent } from '../blocking/delivery-tracing';
 import { WebhookError } from '../errors';
 import type { NewDelivery } from '../events/delivery';
 import type { DeliveryIntake } from '../events/dispatching';
-import { hookDelivery, type HookNotice } from '../events/hook-deliveries';
+import {
+  hookDelivery,
+  type HookNotice,
+  type NoticeFailure,
+  type ToldNotice,
+} from '../events/hook-deliveries';
 import type { ChangeKind, ObjectChange } from '../events/object-change';
 import type { SubscriptionMatcher } from '../events/subscriptions';
 import type { InstalledHook } from '../hooks/installed-hook';
@@ -26,9 +31,17 @@ export interface ChangeCaptureParts {
   readonly depth: CallDepth;
   readonly matcher: Pick<SubscriptionMatcher, 'listensTo' | 'ofChange'>;
   readonly intake: DeliveryIntake;
+  /** Hears of what an `after*` hook should have been told and is not. Must not throw. */
+  readonly onUntold: (hook: InstalledHook, failure: UntoldFailure) => void;
   readonly clock: Clock;
   readonly logger: Logger;
 }
+
+/** `request`: it cannot be encoded. */
+export type UntoldFailure = NoticeFailure | 'request';
+
+type Told =
+  ToldNotice | { readonly kind: 'failed'; readonly failure: UntoldFailure; readonly detail: string };
 
 /** The `after*` hooks of a class. */
 interface ClassHooks {
@@ -76,7 +89,7 @@ export class ChangeCapture implements WriteListener {
 
   /** Of a hook on something else than an object: files, Config, log-outs, LiveQuery. `prepare` runs now. */
   async notify(hook: InstalledHook, prepare: () => HookNotice): Promise<void> {
-    const delivery = this.#guarded(hook.label, () => this.#toHook(hook, prepare()));
+    const delivery = this.#deliveryOf(hook, this.#tell(hook, prepare));
     if (delivery) await this.#add([delivery]);
   }
 
@@ -84,36 +97,40 @@ export class ChangeCapture implements WriteListener {
     const { sdk, encoder, matcher, fields, depth: callDepth, clock } = this.#parts;
     const { object, original } = request;
     if (!encoder.isObject(object)) return [];
-    const encoded = this.#guarded(`${kind} of ${className}`, () => {
+    const hook = this.#hookOf(className, kind);
+    let encoded: Encoded;
+    try {
       giveFileUrls(object, request.config, sdk);
-      return this.#encode(kind, object, { original, data });
-    });
-    if (!encoded) return [];
+      encoded = this.#encode(kind, object, { original, data });
+    } catch (error) {
+      this.#warnOf(`${kind} of ${className}`, reasonOf(error));
+      if (hook) this.#parts.onUntold(hook, 'request');
+      return [];
+    }
     const depth = callDepth.next({
       headers: request.headers,
       isMaster: request.master === true,
       isBlocking: false,
     });
-    if (depth > maxDepth) {
-      this.#parts.logger.warn(
-        `webhooks are not told of a change of ${className}: depth ${depth} is above ${maxDepth}`,
-      );
-      return [];
-    }
     const traceparent = readTraceparent(request.headers);
-    const deliveries: NewDelivery[] = [];
-    const hook = this.#hookOf(className, kind);
-    if (hook) {
-      const delivery = this.#guarded(hook.label, () =>
-        this.#toHook(hook, {
+    const told: Told = hook
+      ? this.#tell(hook, () => ({
           fields: fields.ofWritten(hook, request, encoded),
           changedKeys: encoded.update && Object.keys(encoded.update),
           depth,
           traceparent,
-        }),
+        }))
+      : { kind: 'none' };
+    if (depth > maxDepth) {
+      this.#parts.logger.warn(
+        `webhooks are not told of a change of ${className}: depth ${depth} is above ${maxDepth}`,
       );
-      if (delivery) deliveries.push(delivery);
+      if (hook && told.kind === 'failed') this.#parts.onUntold(hook, told.failure);
+      return [];
     }
+    const deliveries: NewDelivery[] = [];
+    const delivery = hook && this.#deliveryOf(hook, told);
+    if (delivery) deliveries.push(delivery);
     if (matcher.listensTo(className, kind)) {
       const { user, installationId, master } = fields.actor(request);
       const objectId = object.id ?? '';
@@ -153,20 +170,32 @@ export class ChangeCapture implements WriteListener {
     return kind === 'delete' ? hooks?.afterDelete : hooks?.afterSave;
   }
 
-  #toHook(hook: InstalledHook, notice: HookNotice): NewDelivery | undefined {
-    if (notice.depth > maxDepth) throw new RangeError(`depth ${notice.depth} is above ${maxDepth}`);
-    return hookDelivery(hook, notice, this.#parts.clock);
+  #tell(hook: InstalledHook, prepare: () => HookNotice): Told {
+    try {
+      return hookDelivery(hook, prepare(), this.#parts.clock);
+    } catch (error) {
+      return { kind: 'failed', failure: 'request', detail: reasonOf(error) };
+    }
   }
 
-  /** What cannot be encoded is told to the log; the save has happened. */
-  #guarded<T>(label: string, work: () => T): T | undefined {
-    try {
-      return work();
-    } catch (error) {
-      const reason = error instanceof Error ? error.message : 'unreadable';
-      this.#parts.logger.warn(`webhook ${label} failed: the request cannot be made (${reason})`);
-      return undefined;
+  /** What cannot be made is told to the log, and counts as a failed call; what it tells of has happened. */
+  #deliveryOf(hook: InstalledHook, told: Told): NewDelivery | undefined {
+    switch (told.kind) {
+      case 'delivery':
+        return told.delivery;
+      case 'none':
+        return undefined;
+      case 'failed':
+        this.#warnOf(hook.label, told.detail);
+        this.#parts.onUntold(hook, told.failure);
+        return undefined;
+      default:
+        return told satisfies never;
     }
+  }
+
+  #warnOf(label: string, reason: string): void {
+    this.#parts.logger.warn(`webhook ${label} failed: the request cannot be made (${reason})`);
   }
 
   async #add(deliveries: readonly NewDelivery[]): Promise<void> {
@@ -184,6 +213,10 @@ export function isCaptured({ hook: { target }, settings, broken }: InstalledHook
   if (target.kind === 'function' || target.className.startsWith('@')) return false;
   const isAfterWrite = target.triggerName === 'afterSave' || target.triggerName === 'afterDelete';
   return isAfterWrite && settings.active && broken === undefined;
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : 'unreadable';
 }
 
 /** A relation is the same value whatever is in it: what changed is in the operation only. */
