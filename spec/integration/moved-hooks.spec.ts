@@ -52,7 +52,6 @@ describeOnEachDatabase('a hook that is sent to another origin', database => {
     ['headers.x-key', { headers: { 'X-Key': 'a' } }, { headers: { 'x-KEY': '********' } }],
     ['headers.x-key', { headers: { 'X-Key': 'a' } }, { headers: { 'x-other': 'b' } }],
     ['basicAuth', { basicAuth }, { basicAuth: { ...basicAuth, password: '********' } }],
-    ['tls', { tls }, { tls: { ...tls, key: '********' } }],
     ['headers.x-key, basicAuth', { basicAuth, headers: { 'x-key': 'a' } }, { timeoutMs: 1000 }],
   ])('is refused while it has %s of the old one: all stays as it was', async (named, settings, change) => {
     await register(settings);
@@ -74,6 +73,30 @@ describeOnEachDatabase('a hook that is sent to another origin', database => {
     expect(after.calls).toEqual([]);
   });
 
+  it('is refused while it has tls of the old one: all stays as it was', async () => {
+    // Nothing is called here: neither has a listener that speaks TLS.
+    const [here, there] = [from, to].map(url => url.replace('http:', 'https:'));
+    await register({ url: here, tls });
+    for (const answer of [
+      await put({ url: there }),
+      await put({ functionName: 'moved', url: there }),
+      await patch({ url: there }),
+      await patch({ url: there, tls: { ...tls, key: '********' } }),
+    ]) {
+      expect(answer).toMatchObject({ status: 400, body: { code: 143 } });
+      expect(answer.body.error).toMatch(/^url leads to another origin, and tls w/);
+    }
+    const kept = await parse.master('GET', '/webhooks/hooks/functions/moved');
+    expect(kept.body).toMatchObject({ url: here, tls: { key: '********' } });
+  });
+
+  it('takes an authority of its own along, which is no credential', async () => {
+    const [here, there] = [from, to].map(url => url.replace('http:', 'https:'));
+    const ca = readCertificate('ca.pem');
+    await register({ url: here, tls: { ca } });
+    expect(await patch({ url: there })).toMatchObject({ status: 200, body: { url: there, tls: { ca } } });
+  });
+
   it('takes what is given anew along, and not what is taken back with null', async () => {
     const { body } = await register({ headers: { 'X-Key': 'a', 'X-Other': 'b' }, basicAuth });
     const answer = await patch({
@@ -93,7 +116,7 @@ describeOnEachDatabase('a hook that is sent to another origin', database => {
   });
 
   it('goes by url alone when it has none, as from the Dashboard, and within its origin in any case', async () => {
-    await register({ timeoutMs: 1234, tls: { ca: readCertificate('ca.pem') } });
+    await register({ timeoutMs: 1234 });
     expect(await put({ url: to })).toMatchObject({ status: 200, body: { url: to } });
     expect(await run()).toBe('after');
     expect(await patch({ url: from })).toMatchObject({ status: 200, body: { url: from, timeoutMs: 1234 } });

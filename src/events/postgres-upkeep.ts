@@ -115,16 +115,24 @@ export async function cancelOnPostgres(
 }
 
 /** $1, $2: a place among finished deliveries; what ended before it goes. */
+/**
+ * From where the step before ended: entries of deleted rows stay in the index while any transaction may still see them, and
+ * each step would read all of them again.
+ */
 const purgeStep = `WITH doomed AS (
-    SELECT d.id FROM ${deliveryTable} d
+    SELECT d.id, d.finished_at FROM ${deliveryTable} d
     WHERE d.finished_at IS NOT NULL AND (d.finished_at, d.id) < ($1::bigint, $2::text)
+      AND (d.finished_at, d.id) > ($3::bigint, $4::text)
     ORDER BY d.finished_at, d.id LIMIT ${rowsPerStep} FOR UPDATE SKIP LOCKED
   ), attempts AS (
     DELETE FROM ${attemptTable} a USING doomed WHERE a.delivery_id = doomed.id
   ), bodies AS (
     DELETE FROM ${bodyTable} b USING doomed WHERE b.delivery_id = doomed.id
+  ), deliveries AS (
+    DELETE FROM ${deliveryTable} d USING doomed WHERE d.id = doomed.id RETURNING d.id
   )
-  DELETE FROM ${deliveryTable} d USING doomed WHERE d.id = doomed.id`;
+  SELECT finished_at, id, (SELECT count(*) FROM deliveries) AS count FROM doomed
+  ORDER BY finished_at DESC, id DESC LIMIT 1`;
 
 /** DeliveryStore.purge. */
 export async function purgeOnPostgres(
@@ -132,11 +140,16 @@ export async function purgeOnPostgres(
   { finishedAt, id }: FinishedPlace,
   signal: AbortSignal | undefined,
 ): Promise<number> {
+  let after: readonly [finishedAt: string | number, id: string] = [lowestBigint, ''];
   for (let purged = 0; ;) {
     if (signal?.aborted === true) return purged;
-    const { rowCount } = await pool.query(purgeStep, [finishedAt, id]);
-    purged += rowCount ?? 0;
-    if ((rowCount ?? 0) < rowsPerStep) return purged;
+    const { rows } = await pool.query<Row>(purgeStep, [finishedAt, id, ...after]);
+    const [last] = rows;
+    if (!last) return purged;
+    const count = numberOf(last.count);
+    purged += count;
+    if (count < rowsPerStep) return purged;
+    after = [numberOf(last.finished_at), textOf(last.id)];
   }
 }
 
